@@ -1,0 +1,23 @@
+"""Small array helpers that every stage shares."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.floating[Any]]
+
+#: Probabilities are clipped here before a logarithm: an exact zero would veto a class for good.
+PROBA_FLOOR = 1e-6
+
+
+def normalize_rows(values: FloatArray) -> FloatArray:
+    """Scale each row of a non-negative matrix to sum to 1."""
+    return values / values.sum(axis=1, keepdims=True)
+
+
+def safe_log(proba: FloatArray) -> FloatArray:
+    """Logarithm of probabilities clipped at `PROBA_FLOOR`."""
+    return np.log(np.clip(proba, PROBA_FLOOR, None))

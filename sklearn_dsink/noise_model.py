@@ -1,0 +1,151 @@
+"""The noise matrix P(given | true) and what a given label says about the true one.
+
+Out-of-fold probabilities leave out the one thing that is known of a training row besides its
+features: the label it was given.  With a noise matrix ``T[c, k] = P(given = k | true = c)`` Bayes'
+rule puts it back.  Pure functions over arrays: labels are codes 0..n_classes-1, rows of
+probabilities sum to 1.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from ._arrays import PROBA_FLOOR, FloatArray, normalize_rows
+
+IntArray = npt.NDArray[np.integer]
+
+
+def confident_joint(
+    y: IntArray, proba: FloatArray, sample_weight: FloatArray | None = None
+) -> FloatArray:
+    """Count rows by the true class they confidently belong to and the label they were given.
+
+    A row belongs confidently to the classes whose probability reaches that class's mean
+    probability among the rows given it; of several, to the likeliest.
+
+    Parameters
+    ----------
+    y : ndarray of shape (n_samples,), dtype int
+        Given labels as codes ``0..n_classes-1``.
+    proba : ndarray of shape (n_samples, n_classes)
+        Out-of-fold probabilities of the given labels.
+    sample_weight : ndarray of shape (n_samples,), default=None
+        Weight of each row; None weighs all alike.
+
+    Returns
+    -------
+    joint : ndarray of shape (n_classes, n_classes), dtype float64
+        ``joint[c, k]`` is the share of rows of true class ``c`` given label ``k``; sums to 1.
+        Its column sums are the shares of the given labels.
+
+    References
+    ----------
+    C. Northcutt, L. Jiang, I. Chuang (2021). Confident Learning. JAIR 70, eq. 1 to 3.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> proba = np.array([[0.9, 0.1], [0.8, 0.2], [0.2, 0.8], [0.9, 0.1]])
+    >>> confident_joint(np.array([0, 0, 1, 1]), proba)
+    array([[0.5 , 0.25],
+           [0.  , 0.25]])
+    """
+    n_samples, n_classes = proba.shape
+    weight = np.ones(n_samples) if sample_weight is None else sample_weight
+    given = np.bincount(y, weights=weight, minlength=n_classes)
+    own = np.bincount(y, weights=weight * proba[np.arange(n_samples), y], minlength=n_classes)
+    threshold = np.divide(own, given, out=np.ones(n_classes), where=given > 0)
+
+    confident = proba >= threshold - 1e-12  # a row at its own mean counts, whatever the rounding
+    likeliest = np.argmax(np.where(confident, proba, -1.0), axis=1)
+    counted = confident.any(axis=1)
+    joint = np.zeros((n_classes, n_classes))
+    np.add.at(joint, (likeliest[counted], y[counted]), weight[counted])
+
+    # Rows that no class claims are shared out as the claimed rows of the same given label are.
+    claimed = joint.sum(axis=0)
+    unclaimed = np.flatnonzero((claimed == 0) & (given > 0))
+    joint[unclaimed, unclaimed] = claimed[unclaimed] = 1.0
+    joint *= np.divide(given, claimed, out=np.zeros(n_classes), where=claimed > 0)
+    return joint / joint.sum()
+
+
+def estimate_noise_matrix(
+    y: IntArray,
+    proba: FloatArray,
+    *,
+    sample_weight: FloatArray | None = None,
+    pseudo_count: float = 1.0,
+) -> FloatArray:
+    """Estimate ``T[c, k] = P(given = k | true = c)`` from out-of-fold probabilities.
+
+    Each row of the confident joint is shrunk towards "kept, or moved to a class in proportion to
+    its size" by `pseudo_count` rows, so that a class with a handful of rows gets a usable row.
+
+    Parameters
+    ----------
+    y : ndarray of shape (n_samples,), dtype int
+        Given labels as codes ``0..n_classes-1``.
+    proba : ndarray of shape (n_samples, n_classes)
+        Out-of-fold probabilities of the given labels.
+    sample_weight : ndarray of shape (n_samples,), default=None
+        Weight of each row; None weighs all alike.
+    pseudo_count : float, default=1.0
+        Strength of the shrinkage, in rows.
+
+    Returns
+    -------
+    noise_matrix : ndarray of shape (n_classes, n_classes), dtype float64
+        Rows are true classes and sum to 1; every entry is positive.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> proba = np.array([[0.9, 0.1], [0.8, 0.2], [0.2, 0.8], [0.9, 0.1]])
+    >>> estimate_noise_matrix(np.array([0, 0, 1, 1]), proba).round(2)
+    array([[0.66, 0.34],
+           [0.19, 0.81]])
+    """
+    n_samples, n_classes = proba.shape
+    weight = np.ones(n_samples) if sample_weight is None else sample_weight
+    joint = confident_joint(y, proba, sample_weight)
+    counts = joint * weight.sum()
+    kept = float(np.trace(joint))
+    given_share = joint.sum(axis=0)
+    prior = kept * np.eye(n_classes) + (1.0 - kept) * given_share
+    return normalize_rows(counts + pseudo_count * prior + PROBA_FLOOR)
+
+
+def label_posterior(
+    proba: FloatArray, y: IntArray, noise_matrix: FloatArray, *, sharpening: float = 2.0
+) -> FloatArray:
+    """Probability of each true class given the features and the given label.
+
+    ``q[i, c]`` is proportional to ``proba[i, c] ** sharpening * noise_matrix[c, y[i]]``.
+
+    Parameters
+    ----------
+    proba : ndarray of shape (n_samples, n_classes)
+        Out-of-fold probabilities.
+    y : ndarray of shape (n_samples,), dtype int
+        Given labels as codes ``0..n_classes-1``.
+    noise_matrix : ndarray of shape (n_classes, n_classes)
+        ``P(given | true)``, rows are true classes.
+    sharpening : float, default=2.0
+        Exponent that undoes the flattening of probabilities fitted to noisy labels.
+
+    Returns
+    -------
+    posterior : ndarray of shape (n_samples, n_classes), dtype float64
+        Rows sum to 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> noise_matrix = np.array([[0.8, 0.2], [0.2, 0.8]])
+    >>> label_posterior(np.array([[0.5, 0.5]]), np.array([1]), noise_matrix)
+    array([[0.2, 0.8]])
+    """
+    powered = np.clip(proba, PROBA_FLOOR, None) ** sharpening
+    return normalize_rows(powered * noise_matrix.T[y])
