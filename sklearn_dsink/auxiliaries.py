@@ -1,0 +1,201 @@
+"""Auxiliary classifiers as the fit needs them: cloned, seeded, given what they can read.
+
+An auxiliary is any scikit-learn classifier.  Three kinds need a word of help, and get it here: a
+skorch net reads float32 arrays and labels 0..n_classes-1, a few libraries read only such labels,
+and a frozen estimator is used as it is.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+from skorch import NeuralNetClassifier
+from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
+from sklearn.frozen import FrozenEstimator
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import LabelEncoder
+from sklearn.utils import get_tags
+from sklearn.utils.validation import check_is_fitted, has_fit_parameter
+
+# Classifiers of these packages read the labels 0..n_classes-1 only, with none left out.
+_INTEGER_LABELS_ONLY = {"skorch", "xgboost", "cleanlab"}
+_MAX_SEED = np.iinfo(np.int32).max
+
+
+def final_step(estimator: Any) -> Any:
+    """Return the last step of a pipeline, of any depth, or the estimator itself."""
+    while isinstance(estimator, Pipeline):
+        estimator = estimator.steps[-1][1]
+    return estimator
+
+
+def is_frozen(estimator: Any) -> bool:
+    """Whether the estimator was fitted beforehand and is to be used untouched."""
+    return isinstance(estimator, FrozenEstimator)
+
+
+def reads_integer_labels_only(estimator: Any) -> bool:
+    """Whether the estimator's library takes no labels but ``0..n_classes-1``."""
+    return any(
+        base.__module__.partition(".")[0] in _INTEGER_LABELS_ONLY
+        for base in type(final_step(estimator)).__mro__
+    )
+
+
+def accepts_sample_weight(estimator: Any) -> bool:
+    """Whether ``fit`` takes ``sample_weight``; a pipeline's answer is its last step's."""
+    return has_fit_parameter(final_step(estimator), "sample_weight")
+
+
+def weight_parameters(
+    estimator: Any, sample_weight: npt.NDArray[np.floating[Any]] | None
+) -> dict[str, Any]:
+    """Name the weights as the estimator's ``fit`` wants them, or leave them out.
+
+    A pipeline passes parameters to a step only under the step's name.
+    """
+    if sample_weight is None or not accepts_sample_weight(estimator):
+        return {}
+    prefix = ""
+    while isinstance(estimator, Pipeline):
+        name, estimator = estimator.steps[-1]
+        prefix += f"{name}__"
+    return {f"{prefix}sample_weight": sample_weight}
+
+
+def as_read_by(estimator: Any, X: Any) -> Any:
+    """Return X as the estimator reads it: dense float32 for a net, as it is for all others."""
+    inner = estimator.estimator if is_frozen(estimator) else estimator
+    if isinstance(inner, NeuralNetClassifier):
+        return np.ascontiguousarray(X.toarray() if sparse.issparse(X) else X, dtype=np.float32)
+    return X
+
+
+def set_missing_random_states(estimator: Any, rng: np.random.RandomState) -> None:
+    """Seed every ``random_state`` of the estimator that the user left at None."""
+    if is_frozen(estimator):
+        return
+    seeds = {
+        key: int(rng.randint(_MAX_SEED))
+        for key, value in sorted(estimator.get_params(deep=True).items())
+        if value is None and (key == "random_state" or key.endswith("__random_state"))
+    }
+    if seeds:
+        estimator.set_params(**seeds)
+
+
+class IntegerLabelClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
+    """Let a classifier that reads only the labels 0..n_classes-1 take any labels.
+
+    Parameters
+    ----------
+    estimator : classifier
+        A skorch ``NeuralNetClassifier`` (which also gets dense float32 features), or a classifier
+        such as xgboost's or cleanlab's.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        The labels seen in fit.
+    estimator_ : classifier
+        The fitted classifier; its own classes are ``0..n_classes-1``.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.naive_bayes import GaussianNB
+    >>> from sklearn_dsink.auxiliaries import IntegerLabelClassifier
+    >>> iris = load_iris()
+    >>> names = iris.target_names[iris.target]
+    >>> IntegerLabelClassifier(GaussianNB()).fit(iris.data, names).predict(iris.data[:1])
+    array(['setosa'], dtype='<U10')
+    """
+
+    def __init__(self, estimator: Any) -> None:
+        self.estimator = estimator
+
+    def fit(self, X: Any, y: Any, **fit_params: Any) -> IntegerLabelClassifier:
+        """Fit the classifier on label codes.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
+            Features.
+        y : array-like of shape (n_samples,)
+            Labels of any type.
+        **fit_params : dict
+            Passed on.
+
+        Returns
+        -------
+        self : object
+            The fitted wrapper.
+        """
+        encoder = LabelEncoder()
+        codes = encoder.fit_transform(y).astype(np.int64)
+        self.classes_ = encoder.classes_
+        self.estimator_ = clone(self.estimator)
+        self.estimator_.fit(as_read_by(self.estimator_, X), codes, **fit_params)
+        return self
+
+    def predict_proba(self, X: Any) -> Any:
+        """Probabilities of `classes_`.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
+            Features.
+
+        Returns
+        -------
+        proba : ndarray of shape (n_samples, n_classes)
+            What the classifier answers, a column a class.
+        """
+        check_is_fitted(self)
+        return self.estimator_.predict_proba(as_read_by(self.estimator_, X))
+
+    def predict(self, X: Any) -> Any:
+        """Label of the largest probability.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
+            Features.
+
+        Returns
+        -------
+        y : ndarray of shape (n_samples,)
+            Labels out of `classes_`.
+        """
+        proba = self.predict_proba(X)
+        return self.classes_[np.argmax(proba, axis=1)]
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags = get_tags(self.estimator).input_tags
+        return tags
+
+
+def prepare(estimator: Any, rng: np.random.RandomState) -> Any:
+    """Return an unfitted, seeded clone that takes any labels; a frozen estimator comes back as is.
+
+    Parameters
+    ----------
+    estimator : classifier
+        What the user gave.
+    rng : RandomState
+        Source of the seeds that the user left open.
+
+    Returns
+    -------
+    estimator : classifier
+        Ready for ``fit(X, y)``.
+    """
+    copy = clone(estimator)
+    if is_frozen(copy):
+        return copy
+    set_missing_random_states(copy, rng)
+    return IntegerLabelClassifier(copy) if reads_integer_labels_only(copy) else copy
