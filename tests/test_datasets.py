@@ -121,6 +121,12 @@ def test_random_class_order_varies_with_the_seed():
     assert len(largest) > 2
 
 
+def test_a_short_class_is_kept_whole_when_allowed():
+    y = np.repeat(np.arange(3), [50, 8, 20])
+    _, y_lt = make_long_tailed(np.zeros((78, 1)), y, 4, n_max=40, allow_short=True, random_state=0)
+    assert np.bincount(y_lt).tolist() == [40, 8, 10]
+
+
 def test_containers_are_kept():
     X, y = _clean(30)
     frame = pd.DataFrame(X, index=np.arange(len(X)) + 100)

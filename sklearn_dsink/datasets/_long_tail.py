@@ -110,6 +110,7 @@ def make_long_tailed(
     n_min: int = 1,
     rounding: str = "floor",
     class_order: Any = "sorted",
+    allow_short: bool = False,
     random_state: Any = None,
     return_indices: bool = False,
 ) -> tuple[Any, ...]:
@@ -140,6 +141,9 @@ def make_long_tailed(
         Which class is the largest, which the second, and so on: the order of the sorted
         labels, a random one, by size in `y` (largest first, ties in sorted order), or the
         labels themselves in the order wanted.
+    allow_short : bool, default=False
+        What to do with a class that has fewer rows than its place in the tail asks for: keep
+        all of its rows (True) or raise (False).
     random_state : int, RandomState instance, numpy Generator or None, default=None
         Fixes the rows drawn, their order and a random `class_order`.
     return_indices : bool, default=False
@@ -158,7 +162,7 @@ def make_long_tailed(
     ------
     ValueError
         If a parameter is out of its range, or a class has fewer rows than its place in the
-        tail asks for.
+        tail asks for and `allow_short` is False.
 
     See Also
     --------
@@ -174,13 +178,14 @@ def make_long_tailed(
     [100, 20, 4]
     """
     validate_parameter_constraints(
-        _TAIL_CONSTRAINTS | {"return_indices": ["boolean"]},
+        _TAIL_CONSTRAINTS | {"allow_short": ["boolean"], "return_indices": ["boolean"]},
         {
             "imbalance_factor": imbalance_factor,
             "kind": kind,
             "n_max": n_max,
             "n_min": n_min,
             "rounding": rounding,
+            "allow_short": allow_short,
             "return_indices": return_indices,
         },
         caller_name="make_long_tailed",
@@ -199,12 +204,12 @@ def make_long_tailed(
         rounding=rounding,
     )
     short = np.flatnonzero(counts > available[order])
-    if len(short):
+    if len(short) and not allow_short:
         code, wanted = order[short[0]], counts[short[0]]
         raise ValueError(
             f"make_long_tailed needs {wanted} rows of class {classes[code]!r}, y has "
-            f"{available[code]}: lower n_max (or n_min), or put larger classes first in "
-            "class_order."
+            f"{available[code]}: lower n_max (or n_min), put larger classes first in "
+            "class_order, or set allow_short=True."
         )
     kept = [
         rng.permutation(np.flatnonzero(y_code == code))[:count]

@@ -1,0 +1,168 @@
+"""The cells on which classifiers are compared: a data set made long-tailed, then mislabelled.
+
+    python benchmarks/cells.py                    # the cells of scikit-learn's bundled sets
+    python benchmarks/cells.py --data FOLDER      # and those of the .npz sets in a folder
+
+A set is a file NAME.npz with X_train, y_train (the observed labels), X_test, y_test (clean) and,
+where known, y_train_clean. In a cell, `y_observed` is what a classifier may see; `y_true` (clean
+training labels) is for scoring label quality only. Test sets are clean; the headline figure is
+balanced accuracy on them.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from sklearn.datasets import load_breast_cancer, load_digits, load_wine
+from sklearn.model_selection import train_test_split
+
+from sklearn_dsink.datasets import flip_labels, make_long_tailed
+
+BUNDLED = {"digits": load_digits, "wine": load_wine, "breast_cancer": load_breast_cancer}
+
+
+@dataclass(frozen=True)
+class Spec:
+    """How a cell is made from a set."""
+
+    data: str
+    imbalance_factor: float | None = None  # None: the set's own class sizes
+    noise: str = "real"  # real: the set's own observed labels
+    rate: float = 0.0
+    n_max: int | None = None  # rows of the largest class
+    rows: int | None = None  # cap on the rows, drawn at random (own class sizes only)
+
+    @property
+    def name(self) -> str:
+        tail = "own" if self.imbalance_factor is None else f"IF{self.imbalance_factor:g}"
+        return f"{self.data}-{tail}-{self.noise}{self.rate or ''}"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Training rows with observed and clean labels, and a clean test part."""
+
+    name: str
+    X_train: np.ndarray
+    y_observed: np.ndarray
+    y_true: np.ndarray
+    X_test: np.ndarray
+    y_test: np.ndarray
+
+
+SPECS = [
+    Spec("digits", 10, "symmetric", 0.2),
+    Spec("digits", 10, "symmetric", 0.4),
+    Spec("digits", 50, "symmetric", 0.2),
+    Spec("digits", 50, "symmetric", 0.4),
+    Spec("letter", 20, "symmetric", 0.4, n_max=200),
+    Spec("letter", 20, "joint", 0.2, n_max=200),
+    Spec("satimage", 50, "symmetric", 0.4, n_max=400),
+    Spec("satimage", 50, "joint", 0.2, n_max=400),
+    Spec("optdigits", 50, "joint", 0.4, n_max=300),
+    Spec("optdigits", 100, "pair", 0.2, n_max=300),
+    Spec("krkopt", None, "symmetric", 0.2, rows=4000),
+    Spec("shuttle", None, "symmetric", 0.2, rows=5000),
+    Spec("page_blocks", None, "pair", 0.2),
+    Spec("banking77", 10, "symmetric", 0.4, n_max=100),
+    Spec("banking77", 10, "joint", 0.2, n_max=100),
+    Spec("trec6_weak"),
+    Spec("agnews_weak"),
+    Spec("hatespeech_crowd"),
+    Spec("cifar10n", 10, n_max=400),
+]
+# Small cells that need no file, for a first look and for tests.
+BUNDLED_SPECS = [
+    Spec("digits", 10, "joint", 0.2),
+    Spec("digits", 50, "pair", 0.2),
+    Spec("wine", 5, "symmetric", 0.2),
+    Spec("wine", 5, "joint", 0.2),
+    Spec("breast_cancer", 10, "symmetric", 0.2),
+    Spec("breast_cancer", 10, "pair", 0.2),
+]
+CELLS = {s.name: s for s in SPECS}
+ALL_CELLS = CELLS | {s.name: s for s in BUNDLED_SPECS}
+
+
+def available(data: Path | None = None, cells: dict[str, Spec] = ALL_CELLS) -> list[str]:
+    """Names of the cells whose set is bundled or lies in the folder."""
+    return [
+        name
+        for name, spec in cells.items()
+        if spec.data in BUNDLED or (data is not None and (data / f"{spec.data}.npz").is_file())
+    ]
+
+
+def load(name: str, seed: int, data: Path | None) -> tuple[np.ndarray, ...]:
+    """X_train, observed labels, clean labels, X_test, y_test of a set."""
+    if name in BUNDLED:
+        X, y = BUNDLED[name](return_X_y=True)
+        X_train, X_test, y_train, y_test = train_test_split(
+            X, y, test_size=0.4, stratify=y, random_state=seed
+        )
+        return X_train, y_train, y_train, X_test, y_test
+    if data is None:
+        raise ValueError(f"the set {name!r} is not bundled: name the folder of the .npz files")
+    with np.load(data / f"{name}.npz", allow_pickle=False) as z:
+        clean = z["y_train_clean"] if "y_train_clean" in z else z["y_train"]
+        return z["X_train"], z["y_train"], clean, z["X_test"], z["y_test"]
+
+
+def make_cell(name: str, seed: int, data: str | Path | None = None) -> Cell:
+    """Draw a cell: one seed fixes the split, the rows kept and the labels that are wrong."""
+    spec = ALL_CELLS[name]
+    X, observed, clean, X_test, y_test = load(
+        spec.data, seed, None if data is None else Path(data)
+    )
+    rng = np.random.default_rng(1000 + seed)
+    if spec.imbalance_factor is not None:
+        positions = np.arange(len(clean))
+        rows, _ = make_long_tailed(
+            positions,
+            clean,
+            spec.imbalance_factor,
+            n_max=spec.n_max,
+            n_min=3,
+            rounding="nearest",
+            class_order="random",
+            allow_short=True,
+            random_state=rng,
+        )
+    elif spec.rows is not None:
+        rows = rng.permutation(len(clean))[: spec.rows]
+        rare = [np.flatnonzero(clean == c)[:3] for c in np.unique(clean)]  # no class vanishes
+        rows = np.union1d(rows, np.concatenate(rare))
+    else:
+        rows = np.arange(len(clean))
+    X, observed, clean = X[rows], observed[rows], clean[rows]
+    if spec.noise != "real":
+        observed, _ = flip_labels(clean, spec.rate, kind=spec.noise, random_state=rng)
+    return Cell(
+        name,
+        np.asarray(X, np.float32),
+        observed,
+        clean,
+        np.asarray(X_test, np.float32),
+        y_test,
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="List the cells and their sizes.")
+    parser.add_argument("--data", type=Path, help="folder of the .npz sets")
+    data = parser.parse_args().data
+    for name in available(data):
+        cell = make_cell(name, 0, data)
+        counts = np.unique(cell.y_true, return_counts=True)[1]
+        print(
+            f"{name:32s} rows {len(cell.y_true):6d}  features {cell.X_train.shape[1]:4d}  "
+            f"classes {len(counts):3d}  clean sizes {counts.max()}..{counts.min()}  "
+            f"wrong labels {np.mean(cell.y_true != cell.y_observed):.3f}"
+        )
+
+
+if __name__ == "__main__":
+    main()
