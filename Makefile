@@ -53,16 +53,19 @@ test-long: lint  ## every test, the slow ones too, with many more random example
 	$(ONE_THREAD) HYPOTHESIS_PROFILE=nightly \
 	  $(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "slow or not slow" $(PYTEST_ARGS)
 
-# The lower bounds of pyproject.toml that matter most, made into pins; the rest as constrained.
+# The lower bounds of the core dependencies, made into pins; all else, torch too, as constrained.
+OLDEST_PINS := joblib|numpy|pandas|POT|scikit-learn|scipy|skorch|threadpoolctl
+
 $(OLDEST)/.stamp: $(INPUTS)
 	$(PYTHON) -m venv $(OLDEST)
-	grep -vE '^(scikit-learn|skorch|POT)==' constraints.txt > $(OLDEST)/constraints.txt
-	sed -nE 's/^ *"(scikit-learn|skorch|POT)>=([^",]+)",$$/\1==\2/p' pyproject.toml >> $(OLDEST)/constraints.txt
+	grep -vE '^($(OLDEST_PINS))==' constraints.txt > $(OLDEST)/constraints.txt
+	sed -nE 's/^    "($(OLDEST_PINS))>=([0-9.]+)",$$/\1==\2/p' pyproject.toml \
+	  >> $(OLDEST)/constraints.txt
 	$(OLDEST)/bin/python $(PIP_INSTALL) -c $(OLDEST)/constraints.txt -e ".[test]"
 	@touch $@
 
-test-oldest: $(OLDEST)/.stamp  ## the same tests with the oldest scikit-learn, skorch and POT
-	$(OLDEST)/bin/python -m pip list --disable-pip-version-check | grep -iE '^(scikit-learn|skorch|pot|torch) '
+test-oldest: $(OLDEST)/.stamp  ## the same tests with the oldest scikit-learn, skorch, POT, numpy, ...
+	$(OLDEST)/bin/python -m pip list --disable-pip-version-check | grep -E '^($(OLDEST_PINS)|torch) '
 	$(ONE_THREAD) $(OLDEST)/bin/python -m pytest -n $(JOBS) --dist worksteal $(PYTEST_ARGS)
 
 docs: $(VENV)/.stamp-docs  ## the site, in docs/_build/html; a warning is an error
