@@ -1,0 +1,204 @@
+"""X as the user gives it, and X as the default classifiers read it: dense float32, no gaps.
+
+`validate_features` checks once and keeps a data frame a data frame, so that the user's own
+auxiliaries see what they were made for.  `TabularEncoder` is the first step of our defaults.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.decomposition import TruncatedSVD
+from sklearn.impute import SimpleImputer
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+Float32Array = npt.NDArray[np.float32]
+
+# Sparse rows wider than this are projected: a dense copy would be larger than the machine.
+_WIDEST_DENSE = 512
+_N_COMPONENTS = 256
+_LARGEST = np.finfo(np.float32).max
+
+
+def is_frame(X: Any) -> bool:
+    """Whether X is a data frame (pandas, polars) rather than an array or a sparse matrix."""
+    return hasattr(X, "columns")
+
+
+def validate_features(estimator: Any, X: Any, *, reset: bool) -> Any:
+    """Check X and remember, or compare, its width and column names.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Gets ``n_features_in_`` and ``feature_names_in_``.
+    X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
+        Missing values may be NaN; infinite values may not be.
+    reset : bool
+        True in fit, False afterwards.
+
+    Returns
+    -------
+    X : {ndarray, csr_matrix, dataframe}
+        A data frame comes back as it is, anything else as a numeric array or CSR matrix.
+
+    Raises
+    ------
+    ValueError
+        If X is not two-dimensional, is empty, holds infinite values, or differs in width or
+        column names from what was fitted.
+    """
+    if not is_frame(X):
+        return validate_data(
+            estimator, X, reset=reset, accept_sparse="csr", ensure_all_finite="allow-nan"
+        )
+    validate_data(estimator, X, reset=reset, skip_check_array=True)
+    if X.shape[0] == 0 or X.shape[1] == 0:
+        what = "sample(s)" if X.shape[0] == 0 else "feature(s)"
+        raise ValueError(
+            f"Found array with 0 {what} (shape={X.shape}) while a minimum of 1 is required."
+        )
+    for name in X.columns:
+        column = np.asarray(X[name])
+        if column.dtype.kind == "f" and np.isinf(column).any():
+            row = int(np.flatnonzero(np.isinf(column))[0])
+            raise ValueError(
+                f"Input X contains infinity in column {name!r} (first in row {row}). "
+                "Replace infinite values, for instance by NaN, which counts as missing."
+            )
+    return X
+
+
+class TabularEncoder(TransformerMixin, BaseEstimator):
+    """Turn any table into the dense float32 matrix that nets, kernels and trees read.
+
+    - Numeric arrays and embeddings pass untouched.
+    - Missing numbers become the column's median, and a 0/1 column says where they were.
+    - Data frames with other columns go through skrub's ``TableVectorizer``: categories and bools
+      become 0/1 columns, dates their parts, text of many values a few components.
+    - Sparse matrices of more than 512 columns become their 256 leading singular components.
+
+    Parameters
+    ----------
+    random_state : int, RandomState instance or None, default=None
+        Seeds the projection of wide sparse matrices.
+
+    Attributes
+    ----------
+    n_features_in_ : int
+        Columns of X.
+    n_features_out_ : int
+        Columns of the encoded matrix.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_dsink.inputs import TabularEncoder
+    >>> TabularEncoder().fit_transform([[1.0, np.nan], [2.0, 4.0], [3.0, 6.0]])
+    array([[1., 5., 1.],
+           [2., 4., 0.],
+           [3., 6., 0.]], dtype=float32)
+    """
+
+    def __init__(self, random_state: Any = None) -> None:
+        self.random_state = random_state
+
+    def fit(self, X: Any, y: Any = None) -> TabularEncoder:
+        """Learn the columns' encodings.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
+            Training rows.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        self : object
+            The fitted encoder.
+        """
+        self.fit_transform(X, y)
+        return self
+
+    def fit_transform(self, X: Any, y: Any = None) -> Float32Array:  # type: ignore[override]
+        """Learn the columns' encodings and encode the training rows in one pass.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
+            Training rows.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        encoded : ndarray of shape (n_samples, n_features_out), dtype float32
+        """
+        X = validate_features(self, X, reset=True)
+        self._vectorizer = self._projection = self._imputer = None
+        if is_frame(X) and not _all_numeric(X):
+            from skrub import TableVectorizer  # takes seconds to import, and few tables need it
+
+            self._vectorizer = TableVectorizer().fit(X)
+        elif sparse.issparse(X) and X.shape[1] > _WIDEST_DENSE:
+            n_components = min(_N_COMPONENTS, X.shape[0])
+            self._projection = TruncatedSVD(n_components, random_state=self.random_state).fit(X)
+        values = self._as_float32(X)
+        if np.isnan(values).any():
+            self._imputer = SimpleImputer(strategy="median", add_indicator=True).fit(values)
+        else:  # rows with gaps may still come at prediction
+            self._median = np.median(values, axis=0)
+        encoded = self._fill(values)
+        self.n_features_out_ = encoded.shape[1]
+        return encoded
+
+    def transform(self, X: Any) -> Float32Array:
+        """Encode rows.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
+            Rows with the columns of the training rows.
+
+        Returns
+        -------
+        encoded : ndarray of shape (n_samples, n_features_out), dtype float32
+        """
+        check_is_fitted(self)
+        return self._fill(self._as_float32(validate_features(self, X, reset=False)))
+
+    def _as_float32(self, X: Any) -> Float32Array:
+        if self._vectorizer is not None:
+            X = self._vectorizer.transform(X)
+        elif self._projection is not None:
+            X = self._projection.transform(X)
+        elif sparse.issparse(X):
+            X = X.toarray()
+        values = np.asarray(X)
+        if values.dtype != np.float32:
+            # Beyond float32 a number is "huge" and no more.
+            values = np.clip(values.astype(np.float64), -_LARGEST, _LARGEST).astype(np.float32)
+        return np.ascontiguousarray(values)
+
+    def _fill(self, values: Float32Array) -> Float32Array:
+        if self._imputer is not None:
+            return np.ascontiguousarray(self._imputer.transform(values), dtype=np.float32)
+        gaps = np.isnan(values)
+        if gaps.any():
+            values = np.where(gaps, self._median, values)
+        return values
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.input_tags.allow_nan = True
+        return tags
+
+
+def _all_numeric(frame: Any) -> bool:
+    return all(np.asarray(frame[name]).dtype.kind in "fiub" for name in frame.columns)

@@ -1,0 +1,84 @@
+"""Surrogate labels through time: f needs Q and Q needs f, so Q is renewed as f learns."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ._arrays import FloatArray
+from .transport import TransportResult, mean_log_proba, solve, surrogate_labels
+
+
+class SurrogateLabeler:
+    """Solve the transport again and again, each time from where it ended before.
+
+    Parameters
+    ----------
+    log_noise : ndarray of shape (n_samples, n_classes)
+        Logarithm of the noise-robust auxiliary's probabilities of the training rows.
+    class_marginal : ndarray of shape (n_classes,)
+        Class shares that the labels must meet.
+    sample_weight : ndarray of shape (n_samples,), default=None
+        Masses of the rows.
+    **options : dict
+        `solver`, `relaxation`, `tol`, `max_iter` of `transport.solve`.
+
+    Attributes
+    ----------
+    result : TransportResult
+        The latest solution; its potentials start the next solve.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> labeler = SurrogateLabeler(np.log([[0.8, 0.2], [0.6, 0.4]]), np.array([0.5, 0.5]))
+    >>> rows, facts = labeler()
+    >>> rows.mean(axis=0).round(3)
+    array([0.5, 0.5])
+    """
+
+    def __init__(
+        self,
+        log_noise: FloatArray,
+        class_marginal: FloatArray,
+        sample_weight: FloatArray | None = None,
+        **options: Any,
+    ) -> None:
+        self.log_noise = log_noise
+        self.class_marginal = class_marginal
+        self.sample_weight = sample_weight
+        self.options = options
+        self.result: TransportResult | None = None
+
+    def __call__(
+        self, log_target: FloatArray | None = None
+    ) -> tuple[FloatArray, dict[str, float]]:
+        """Label the training rows anew.
+
+        Parameters
+        ----------
+        log_target : ndarray of shape (n_samples, n_classes), default=None
+            Logarithm of what the target predicts now.  Before it has learnt anything, None:
+            the labels are then f_N's, with the class totals asked for.
+
+        Returns
+        -------
+        labels : ndarray of shape (n_samples, n_classes)
+            Rows sum to 1.
+        facts : dict
+            ``marginal_error`` and ``transport_n_iter``, for the history.
+        """
+        scores = mean_log_proba(self.log_noise, log_target)
+        self.result = solve(
+            scores,
+            self.class_marginal,
+            sample_weight=self.sample_weight,
+            init=None if self.result is None else self.result.potentials,
+            **self.options,
+        )
+        facts = {
+            "marginal_error": self.result.marginal_error,
+            "transport_n_iter": float(self.result.n_iter),
+        }
+        # Without a target the scores are log_noise itself, which the next renewal still needs.
+        out = None if log_target is None else scores
+        return surrogate_labels(scores, self.result.potentials, out=out), facts

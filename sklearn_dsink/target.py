@@ -1,0 +1,325 @@
+"""The target net: a skorch classifier trained on given labels and surrogate labels.
+
+The net learns by our criterion, which reads (label, surrogate row, weight) as its y; a callback
+renews the surrogate rows in place as the net learns.  The module, optimizer, callbacks, device,
+batch size and epochs stay the net's own.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from skorch import NeuralNetClassifier
+from skorch.callbacks import Callback
+from skorch.dataset import ValidSplit
+from sklearn.base import clone
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from ._arrays import FloatArray
+from ._seeding import seeded
+from .iterators import TensorIterator
+
+#: Renews the surrogate labels: takes log f(x) of all training rows, returns the rows of Q and
+#: what the history should hold of it.
+Renewal = Callable[[Any], tuple[FloatArray, dict[str, float]]]
+
+_TINY = torch.finfo(torch.float32).tiny
+
+
+class DistillationLoss(nn.Module):
+    r"""Loss of the given label plus `alpha` times the cross-entropy to the surrogate row.
+
+    .. math::
+
+        \ell_i = w_i \left[ \ell_{base}(z_i + \log\pi, y_i)
+                 - \alpha \sum_c q_{ic} \log \mathrm{softmax}_c(z_i + \log\pi) \right]
+
+    and the mean of it over the batch.  With ``log_prior`` the classes' shares in the training
+    labels are explained by the shift, so that ``softmax(z)`` answers for a uniform class prior
+    (logit adjustment).  The surrogate row is a constant here: at the optimum of Q the gradient
+    for f is that of this cross-entropy (envelope theorem).
+
+    Parameters
+    ----------
+    alpha : float
+        Weight of the distillation term.
+    base_loss : nn.Module or None
+        ``base_loss(logits, labels)`` returns a loss a row; None leaves the given labels out.
+    log_prior : array-like of shape (n_classes,), default=None
+        Logarithm of the class prior; None corrects nothing.
+    outputs : {"logits", "proba"}, default="logits"
+        What the module returns.
+
+    References
+    ----------
+    Hong et al. (2025). D-SINK, arXiv:2510.08179.  Menon et al. (2021). Long-tail learning via
+    logit adjustment, ICLR, eq. 10.
+
+    Examples
+    --------
+    >>> loss = DistillationLoss(alpha=1.0, base_loss=None)
+    >>> target = {"label": torch.tensor([0]), "surrogate": torch.tensor([[0.5, 0.5]]),
+    ...           "weight": torch.ones(1)}
+    >>> loss(torch.zeros(1, 2), target)
+    tensor(0.6931)
+    """
+
+    log_prior: Tensor | None
+
+    def __init__(
+        self,
+        alpha: float,
+        base_loss: nn.Module | None,
+        log_prior: npt.ArrayLike | None = None,
+        outputs: str = "logits",
+    ) -> None:
+        super().__init__()
+        self.alpha = alpha
+        self.base_loss = base_loss
+        self.outputs = outputs
+        prior = None if log_prior is None else torch.as_tensor(np.asarray(log_prior)).float()
+        self.register_buffer("log_prior", prior)
+
+    def forward(self, output: Any, target: dict[str, Tensor]) -> Tensor:
+        """Mean loss of a batch.
+
+        Parameters
+        ----------
+        output : Tensor of shape (n, n_classes), or a tuple that starts with it
+            What the module returned.
+        target : dict
+            ``label`` (n,) int64, ``surrogate`` (n, n_classes), ``weight`` (n,).
+
+        Returns
+        -------
+        loss : Tensor of shape ()
+        """
+        logits = as_logits(output, self.outputs)
+        if self.log_prior is not None:
+            logits = logits + self.log_prior
+        loss = logits.new_zeros(len(logits))
+        if self.base_loss is not None:
+            loss = self.base_loss(logits, target["label"])
+        if self.alpha > 0:
+            log_proba = torch.log_softmax(logits, dim=1)
+            loss = loss - self.alpha * (target["surrogate"] * log_proba).sum(dim=1)
+        return (target["weight"] * loss).mean()
+
+
+class RenewSurrogate(Callback):  # type: ignore[misc]
+    """Renew the surrogate rows from what the net predicts now, after an epoch.
+
+    Parameters
+    ----------
+    renew : callable
+        Takes log f(x) of the training rows, returns Q and a dict for the history.
+    X : array-like
+        Training inputs, as the net reads them.
+    surrogate : ndarray of shape (n_samples, n_classes)
+        The rows that the loss reads; overwritten in place.
+    outputs : {"logits", "proba"}
+        What the module returns.
+    warmup : int
+        Epochs before the first renewal.
+    every : int
+        Epochs between renewals.
+    """
+
+    def __init__(
+        self,
+        renew: Renewal,
+        X: Any,
+        surrogate: FloatArray,
+        outputs: str,
+        warmup: int,
+        every: int,
+    ) -> None:
+        self.renew = renew
+        self.X = X
+        self.surrogate = surrogate
+        self.outputs = outputs
+        self.warmup = warmup
+        self.every = every
+
+    def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
+        """Renew when it is time, except after the last epoch, when nobody would learn from it."""
+        epoch = len(net.history)
+        if epoch < self.warmup or (epoch - self.warmup) % self.every or epoch == net.max_epochs:
+            return
+        rows, facts = self.renew(log_probabilities(net, self.X, self.outputs))
+        moved = np.mean(rows.argmax(axis=1) != self.surrogate.argmax(axis=1))
+        self.surrogate[:] = rows
+        for key, value in {**facts, "labels_moved": float(moved)}.items():
+            net.history.record(key, value)
+
+
+class _SplitByLabel:
+    """Let the net's own train split, which stratifies by y, see the labels alone."""
+
+    def __init__(self, split: Any) -> None:
+        self.split = split
+
+    def __call__(self, dataset: Any, y: Any = None, **params: Any) -> Any:
+        return self.split(dataset, y["label"], **params)
+
+
+def as_logits(output: Any, outputs: str) -> Tensor:
+    """Return a module's output as logits; of several outputs the first is meant."""
+    first: Tensor = output[0] if isinstance(output, tuple) else output
+    return first.clamp_min(_TINY).log() if outputs == "proba" else first
+
+
+def module_outputs(net: NeuralNetClassifier) -> str:
+    """Tell from a net's own criterion what its module returns: skorch's NLLLoss takes the log."""
+    criterion = net.criterion if isinstance(net.criterion, type) else type(net.criterion)
+    return "proba" if issubclass(criterion, nn.NLLLoss) else "logits"
+
+
+def log_probabilities(net: NeuralNetClassifier, X: Any, outputs: str) -> FloatArray:
+    """Log-probabilities of a fitted net, without dropout and gradients.
+
+    Parameters
+    ----------
+    net : NeuralNetClassifier
+        Initialized net.
+    X : array-like of shape (n_samples, ...)
+        Inputs as the net reads them.
+    outputs : {"logits", "proba"}
+        What the module returns.
+
+    Returns
+    -------
+    log_proba : ndarray of shape (n_samples, n_classes), dtype float32
+    """
+    parts = [
+        torch.log_softmax(as_logits(output, outputs).float(), dim=1).cpu().numpy()
+        for output in net.forward_iter(X, training=False)
+    ]
+    return np.concatenate(parts)
+
+
+def _watches_validation(net: NeuralNetClassifier) -> bool:
+    callbacks = [c[1] if isinstance(c, tuple) else c for c in net.callbacks or []]
+    return any(str(getattr(c, "monitor", "")).startswith("valid") for c in callbacks)
+
+
+def _train_split(net: NeuralNetClassifier) -> Any:
+    """Keep the net's validation part if somebody looks at it; skorch's default holds back a fifth.
+
+    Rows held back teach the target nothing, so skorch's untouched default counts only when a
+    callback such as EarlyStopping watches a validation score.
+    """
+    split = net.train_split
+    untouched = (
+        isinstance(split, ValidSplit)
+        and (split.cv, split.stratified, split.random_state) == (5, True, None)
+        and not _watches_validation(net)
+    )
+    return None if split is None or untouched else _SplitByLabel(split)
+
+
+def prepare_net(net: NeuralNetClassifier, criterion: DistillationLoss) -> NeuralNetClassifier:
+    """Clone a skorch classifier and give the clone our criterion and fast loaders.
+
+    Parameters
+    ----------
+    net : NeuralNetClassifier
+        Unfitted or fitted; stays as it is.
+    criterion : DistillationLoss
+        The loss of the clone.
+
+    Returns
+    -------
+    net : NeuralNetClassifier
+        Unfitted.
+    """
+    copy = clone(net)
+    own = sorted(name for name in vars(copy) if name.startswith("criterion__"))
+    if own:
+        warnings.warn(
+            f"target: its loss is replaced by D-SINK's, so {', '.join(own)} has no effect; "
+            "pass a loss by base_loss instead.",
+            UserWarning,
+            stacklevel=2,
+        )
+        for name in own:
+            delattr(copy, name)
+    copy.set_params(
+        criterion=criterion,
+        train_split=_train_split(net),
+        # It would score the label against the criterion's y, which is a dict.
+        callbacks__valid_acc=None,
+    )
+    for loader in ("iterator_train", "iterator_valid"):
+        if getattr(copy, loader) is DataLoader:
+            copy.set_params(**{loader: TensorIterator})
+    return copy
+
+
+def fit_target(
+    net: NeuralNetClassifier,
+    X: Any,
+    y: npt.NDArray[np.integer[Any]],
+    surrogate: FloatArray,
+    *,
+    sample_weight: FloatArray | None,
+    alpha: float,
+    base_loss: nn.Module | None,
+    log_prior: FloatArray | None,
+    renew: Renewal,
+    warmup: int,
+    every: int,
+    seed: int,
+) -> NeuralNetClassifier:
+    """Train a clone of `net` on labels and surrogate labels that are renewed as it learns.
+
+    Parameters
+    ----------
+    net : NeuralNetClassifier
+        Untouched; its criterion tells whether its module returns logits or probabilities.
+    X : ndarray of shape (n_samples, n_features), dtype float32
+        Training inputs.
+    y : ndarray of shape (n_samples,), dtype int64
+        Label codes.
+    surrogate : ndarray of shape (n_samples, n_classes), dtype float32
+        First surrogate rows; overwritten at each renewal.
+    sample_weight : ndarray of shape (n_samples,) or None
+        Weights of mean 1.
+    alpha, base_loss, log_prior
+        See `DistillationLoss`.
+    renew : callable
+        See `RenewSurrogate`.
+    warmup, every : int
+        Epochs before the first renewal, and between renewals.
+    seed : int
+        Seeds the initial weights and the batches; the global generators are left alone.
+
+    Returns
+    -------
+    net : NeuralNetClassifier
+        Fitted clone.
+    """
+    outputs = module_outputs(net)
+    fitted = prepare_net(net, DistillationLoss(alpha, base_loss, log_prior, outputs))
+    own_callbacks = fitted.callbacks
+    if alpha > 0:
+        renewal = RenewSurrogate(renew, X, surrogate, outputs, warmup, every)
+        fitted.set_params(callbacks=[("renew_surrogate", renewal), *(own_callbacks or [])])
+    weight = np.ones(len(y)) if sample_weight is None else sample_weight
+    target = {
+        "label": np.asarray(y, dtype=np.int64),
+        "surrogate": surrogate,
+        "weight": weight.astype(np.float32),
+    }
+    with seeded(seed):
+        fitted.fit(X, target)
+    # The fitted net keeps no training data: the callback that holds it is done.
+    fitted.callbacks = own_callbacks
+    fitted.callbacks_ = [c for c in fitted.callbacks_ if c[0] != "renew_surrogate"]
+    return fitted
