@@ -1,0 +1,233 @@
+"""Sums over rows that the transport needs, walked in blocks that stay in cache.
+
+Everything the solver asks of the data is one reduction: given class potentials ``g``, the
+class totals ``sum_i w_i softmax(S_i + g)``. It lives here and nowhere else, so that blocks of a
+set larger than memory (or the members of a process group) can supply it in the same way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from typing import Any
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+# One block and its temporaries should fit the second-level cache of a core. On an accelerator a
+# block only bounds the temporaries.
+BLOCK_BYTES = 2**19
+DEVICE_BLOCK_BYTES = 2**28
+
+# exp(-80) is still a normal float32; the budget is split between scores and potentials.
+SAFE_RANGE = 40.0
+
+# Rows that the curvature is estimated from: enough for a direction, few enough to cost less than
+# a pass over a large set (measured in benchmarks/bench_transport.py).
+CURVATURE_ROWS = 8192
+
+# Below this many entries handing work to threads costs more than it saves.
+MIN_THREADED_SIZE = 2**20
+
+Array = Any
+"""A numpy array or a torch tensor."""
+
+
+def namespace(array: Array) -> Any:
+    """Return the module (numpy or torch) whose functions work on `array`."""
+    if type(array).__module__.partition(".")[0] == "torch":
+        import torch
+
+        return torch
+    return np
+
+
+def float64(values: Array, like: Array) -> Array:
+    """Return `values` in float64, in the library and on the device of `like`."""
+    xp = namespace(like)
+    if xp is np:
+        return np.asarray(values, dtype=np.float64)
+    return xp.as_tensor(values, dtype=xp.float64, device=like.device)
+
+
+def default_block_size(scores: Array) -> int:
+    """Return how many rows of `scores` make one block."""
+    on_device = namespace(scores) is not np and scores.device.type != "cpu"
+    size = DEVICE_BLOCK_BYTES if on_device else BLOCK_BYTES
+    return max(64, size // (4 * scores.shape[1]))
+
+
+def blocks(n_rows: int, block_size: int, start: int = 0) -> Iterator[slice]:
+    """Cut ``range(start, n_rows)`` into slices of at most `block_size`."""
+    for low in range(start, n_rows, block_size):
+        yield slice(low, min(low + block_size, n_rows))
+
+
+def exp_rows(scores: Array, shift: Array | None = None, out: Array | None = None) -> Array:
+    """Return ``exp(scores + shift)``, every row scaled so that nothing over- or underflows.
+
+    The scale of a row is arbitrary: callers divide by the row sums. The row maximum is looked
+    for only where the range of the block asks for it, since log-probabilities clipped at 1e-12
+    span less than 28 and a maximum per row costs as much as the exponential.
+
+    Raises
+    ------
+    ValueError
+        If a score is infinite or not a number.
+    """
+    xp = namespace(scores)
+    if shift is not None:
+        scores = scores + (shift.astype(scores.dtype) if xp is np else shift.to(scores.dtype))
+    low, high = float(scores.min()), float(scores.max())
+    if not (np.isfinite(low) and np.isfinite(high)):
+        raise ValueError(
+            f"scores must be finite, found values between {low} and {high}. Clip probabilities "
+            "away from 0 (e.g. at 1e-12) before taking their logarithm."
+        )
+    if high - low > SAFE_RANGE:
+        scores = scores - xp.amax(scores, axis=1, keepdims=True)
+    elif abs(high) > SAFE_RANGE / 4:
+        scores = scores - high
+    if out is None:
+        return xp.exp(scores)
+    if xp is np:
+        return np.exp(scores, out=out, dtype=scores.dtype, casting="same_kind")
+    return out.copy_(xp.exp(scores))
+
+
+def exact_totals(scores: Array, potentials: Array, weight: Array | None) -> Array:
+    """Return the class shares ``sum_i w_i softmax(S_i + g) / sum_i w_i``, all of it in float64."""
+    n_samples, n_classes = scores.shape
+    totals = float64(np.zeros(n_classes), scores)
+    for rows in blocks(n_samples, default_block_size(scores)):
+        labels = exp_rows(float64(scores[rows], scores), potentials)
+        labels /= labels.sum(axis=1)[:, None]
+        totals += labels.sum(axis=0) if weight is None else weight[rows] @ labels
+    return totals / (n_samples if weight is None else weight.sum())
+
+
+class GibbsKernel:
+    """The matrix ``exp(S_i + shift)`` in memory once, and the sums taken over its rows.
+
+    A pass reads the matrix once: each block gives its row sums and, while it is still in cache,
+    its share of the class totals. Products are taken in the kernel's precision, totals are
+    accumulated over blocks in float64.
+
+    Parameters
+    ----------
+    scores : array or tensor of shape (n_samples, n_classes)
+        Kept by reference, never changed.
+    sample_weight : array or tensor of shape (n_samples,) or None
+        Masses of the rows, of mean 1.
+    dtype : str
+        "float32" or "float64".
+    block_size : int
+        Rows in a block.
+    n_jobs : int
+        Threads that share a pass (numpy arrays only; torch has its own threads).
+    """
+
+    def __init__(
+        self,
+        scores: Array,
+        sample_weight: Array | None,
+        *,
+        dtype: str = "float32",
+        block_size: int,
+        n_jobs: int = 1,
+    ) -> None:
+        self.xp = namespace(scores)
+        self.scores = scores
+        self.block_size = block_size
+        self.shape = tuple(scores.shape)
+        kind = getattr(self.xp, dtype)
+        if self.xp is np:
+            self.matrix = np.empty(self.shape, dtype=kind)
+            self.weight = None if sample_weight is None else sample_weight.astype(kind)
+        else:
+            self.matrix = self.xp.empty(self.shape, dtype=kind, device=scores.device)
+            self.weight = None if sample_weight is None else sample_weight.to(kind)
+        parallel = self.xp is np and n_jobs > 1 and scores.size >= MIN_THREADED_SIZE
+        self.n_jobs = n_jobs if parallel else 1
+        self._stack = ExitStack()
+
+    def __enter__(self) -> GibbsKernel:
+        if self.n_jobs > 1:
+            self._stack.enter_context(threadpool_limits(1, user_api="blas"))
+            self._pool = self._stack.enter_context(ThreadPoolExecutor(self.n_jobs))
+        self.shift_to(None)
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._stack.close()
+
+    def _over_shares(self, function: Any) -> list[Any]:
+        """Call ``function(start, stop)`` on a share of the rows for each thread."""
+        edges = np.linspace(0, self.shape[0], self.n_jobs + 1).astype(int).tolist()
+        if self.n_jobs == 1:
+            return [function(*edges)]
+        return list(self._pool.map(function, edges[:-1], edges[1:]))
+
+    def shift_to(self, shift: Array | None) -> None:
+        """Absorb `shift` into the matrix, so that potentials near it stay within range."""
+        self.shift = shift
+
+        def fill(start: int, stop: int) -> None:
+            for rows in blocks(stop, self.block_size, start):
+                exp_rows(self.scores[rows], shift, out=self.matrix[rows])
+
+        self._over_shares(fill)
+
+    def _scale(self, potentials: Array) -> Array:
+        """Return ``exp(potentials - shift)`` up to a factor, absorbing what is out of range."""
+        rest = potentials if self.shift is None else potentials - self.shift
+        if float(rest.max() - rest.min()) > SAFE_RANGE:
+            self.shift_to(potentials)
+            rest = potentials - potentials
+        scale = self.xp.exp(rest - rest.max())
+        return scale.astype(self.matrix.dtype) if self.xp is np else scale.to(self.matrix.dtype)
+
+    def totals(self, potentials: Array) -> Array:
+        """Return the class shares ``sum_i w_i softmax(S_i + g) / sum_i w_i``, in float64."""
+        scale = self._scale(potentials)
+
+        def share(start: int, stop: int) -> Array:
+            total = float64(np.zeros(self.shape[1]), self.scores)
+            for rows in blocks(stop, self.block_size, start):
+                block = self.matrix[rows]
+                ratio = block @ scale
+                if self.weight is None:
+                    ratio = 1.0 / ratio
+                else:
+                    ratio = self.weight[rows] / ratio
+                total += ratio @ block
+            return total
+
+        return sum(self._over_shares(share)) * float64(scale, scale) / self.shape[0]
+
+    def overlap(self, potentials: Array) -> tuple[Array, Array]:
+        """Return ``D^-1/2 (sum_i w_i q_i q_i^T) D^-1/2`` and ``d``, from evenly spaced rows.
+
+        ``d`` are the class shares of the rows used and ``D`` is its diagonal matrix, so that
+        ``sqrt(d)`` is the eigenvector of the largest eigenvalue, 1.
+        """
+        xp, n_classes = self.xp, self.shape[1]
+        scale = self._scale(potentials)
+        step = max(1, self.shape[0] // CURVATURE_ROWS)
+        gram = float64(np.zeros((n_classes, n_classes)), self.scores)
+        total = float64(np.zeros(n_classes), self.scores)
+        for rows in blocks(self.shape[0], self.block_size * step):
+            strided = slice(rows.start, rows.stop, step)
+            labels = self.matrix[strided] * scale
+            labels /= labels.sum(axis=1)[:, None]
+            if self.weight is not None:
+                weight = self.weight[strided]
+                total += weight @ labels
+                labels *= xp.sqrt(weight)[:, None]
+            else:
+                total += labels.sum(axis=0)
+            gram += labels.T @ labels
+        root = xp.sqrt(total)
+        safe = xp.where(root > 0, root, xp.ones_like(root))
+        return gram / safe[:, None] / safe[None, :], total / total.sum()

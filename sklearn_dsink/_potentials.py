@@ -1,0 +1,138 @@
+r"""The class-potential iteration: Sinkhorn steps, then Newton steps where Sinkhorn is slow.
+
+Both steps start from the residual :math:`\rho = \log t - \log s`, where s are the class shares
+reached and t those wanted. A Sinkhorn step adds :math:`\rho` to the potentials. A Newton step also
+knows how classes compete for the same rows: with D = diag(s) and the normalised overlap
+:math:`A = D^{-1/2} (\sum_i w_i q_i q_i^T) D^{-1/2}` it adds
+:math:`D^{-1/2} (I - A)^{-1} D^{1/2} \rho`. Where labels are flat A is of rank one and the two
+agree; where they are sharp A is near I, Sinkhorn crawls and Newton does not. Replacing A by
+:math:`(1 - \lambda) A` goes from one to the other, which is how a step that does not help is
+shortened.
+
+With the class constraint relaxed by KL weight :math:`\gamma` the shares wanted are
+:math:`t = b\, e^{-2 g / \gamma}`, and the Sinkhorn step is
+:math:`g \leftarrow \frac{\gamma}{\gamma + 2} (g + \log b - \log s)`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+
+from ._kernel import CURVATURE_ROWS, float64, namespace
+
+Array = Any
+
+# A Newton step on rows of n_classes columns costs about
+# rows_used * n_classes / (GEMM_GAIN * n_samples) passes, since a matrix product does so many more
+# operations per second than a pass that waits for memory (benchmarks/bench_transport.py).
+GEMM_GAIN = 13.0
+
+# A curvature is used again as long as it shrinks the gap by this factor or more at each step.
+GOOD_CONTRACTION = 0.2
+
+
+class Totals(Protocol):
+    """What supplies the sums over rows: see `GibbsKernel`."""
+
+    shape: tuple[int, ...]
+
+    def totals(self, potentials: Array) -> Array:
+        """Return the class shares at `potentials`."""
+
+    def overlap(self, potentials: Array) -> tuple[Array, Array]:
+        """Return the normalised overlap of the classes and the shares it was scaled by."""
+
+
+def distance_to_optimum(
+    potentials: Array, totals: Array, marginal: Array, gamma: float
+) -> tuple[Array, float]:
+    """Return the potentials in their gauge and the L1 gap of the class shares at them.
+
+    The gap is the distance between the shares reached and those wanted at these potentials: zero
+    at the solution, also where the class constraint is relaxed. A constant added to the
+    potentials changes no label; the gauge is the one in which the shares wanted sum to 1.
+    """
+    xp = namespace(totals)
+    if gamma == 0:
+        return potentials, 0.0
+    if np.isinf(gamma):
+        return potentials - potentials.mean(), float(abs(totals - marginal).sum())
+    stiffness = 2.0 / gamma
+    log_wanted = xp.log(marginal) - stiffness * potentials
+    # logsumexp, since a small gamma makes these large.
+    high = log_wanted.max()
+    log_mass = high + xp.log(xp.exp(log_wanted - high).sum())
+    return (
+        potentials + log_mass / stiffness,
+        float(abs(totals - xp.exp(log_wanted - log_mass)).sum()),
+    )
+
+
+def minimise(
+    kernel: Totals,
+    marginal: Array,
+    gamma: float,
+    tol: float,
+    max_iter: int,
+    start: Array,
+) -> tuple[Array, int, Array, float]:
+    """Return the potentials, the passes taken, the class shares reached and their L1 gap."""
+    xp = namespace(marginal)
+    if gamma == 0:
+        potentials = xp.zeros_like(marginal)
+        return potentials, 1, kernel.totals(potentials), 0.0
+    stiffness = 2.0 / gamma
+    log_marginal = xp.log(marginal)
+    rows_used = min(kernel.shape[0], CURVATURE_ROWS)
+    newton_cost = rows_used * kernel.shape[1] / (GEMM_GAIN * kernel.shape[0])
+
+    totals = kernel.totals(start)
+    potentials, gap = distance_to_optimum(start, totals, marginal, gamma)
+    n_iter = 1
+    contraction = damping = 1.0
+    curvature: tuple[Array, Array] | None = None
+    while gap > tol and n_iter < max_iter:
+        if damping == 1.0 and n_iter > 1:
+            # Passes that Sinkhorn still needs at its present rate, against those of Newton.
+            left = np.log(gap / tol) / -np.log(min(contraction, 0.999))
+            if left > 3 + 2 * newton_cost:
+                damping = 0.0
+        residual = log_marginal - stiffness * potentials - xp.log(totals)
+        if damping < 1.0:
+            if curvature is None or contraction > GOOD_CONTRACTION:
+                curvature = kernel.overlap(potentials)
+            step = _newton_step(curvature, totals, residual, stiffness, damping)
+        else:
+            step = residual / (1.0 + stiffness)
+        trial = potentials + step
+        trial_totals = kernel.totals(trial)
+        trial, trial_gap = distance_to_optimum(trial, trial_totals, marginal, gamma)
+        n_iter += 1
+        if damping < 1.0 and not trial_gap < gap:
+            # Towards the Sinkhorn step, which always lowers the semi-dual.
+            damping = (1.0 + damping) / 2 if damping < 0.9 else 1.0
+            continue
+        contraction = trial_gap / gap
+        damping = 0.0 if damping < 1.0 else 1.0
+        potentials, totals, gap = trial, trial_totals, trial_gap
+    return potentials, n_iter, totals, gap
+
+
+def _newton_step(
+    curvature: tuple[Array, Array],
+    totals: Array,
+    residual: Array,
+    stiffness: float,
+    damping: float,
+) -> Array:
+    overlap, shares = curvature
+    xp = namespace(totals)
+    eye = float64(np.eye(len(totals)), totals)
+    # Along sqrt(shares), where I - A is zero, the residual has no component (both shares sum to
+    # 1) and any positive value there will do.
+    root = xp.sqrt(shares)
+    matrix = (1 + stiffness) * eye + (1 - damping) * (root[:, None] * root[None, :] - overlap)
+    scale = xp.sqrt(totals)
+    return xp.linalg.solve(matrix, scale * residual) / scale
