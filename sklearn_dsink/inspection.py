@@ -1,0 +1,404 @@
+"""What a fit knows about the labels: which are probably wrong, and which classes bleed into which.
+
+Functions over arrays; a fitted :class:`~sklearn_dsink.DSinkClassifier` hands its own to them.
+"""
+
+from __future__ import annotations
+
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from sklearn.utils import check_array, check_consistent_length
+from sklearn.utils.validation import check_is_fitted, column_or_1d
+
+from ._arrays import PROBA_FLOOR, FloatArray, normalize_rows
+from .noise_model import label_posterior, refine_noise_matrix
+
+__all__ = ["class_groups", "class_summary", "find_label_issues", "noisy_pairs"]
+
+#: Class groups, from head to tail.
+GROUPS = ("many", "medium", "few")
+
+
+def class_groups(
+    counts: npt.ArrayLike, *, many: float = 100, few: float = 20
+) -> npt.NDArray[np.str_]:
+    """Name the group of each class: many-shot, medium-shot or few-shot.
+
+    Parameters
+    ----------
+    counts : array-like of shape (n_classes,)
+        Rows of each class; estimates need not be whole numbers.
+    many : float, default=100
+        A class with more rows is many-shot.
+    few : float, default=20
+        A class with fewer rows is few-shot; the rest is medium-shot.
+
+    Returns
+    -------
+    groups : ndarray of shape (n_classes,), dtype str
+        ``"many"``, ``"medium"`` or ``"few"``.
+
+    Raises
+    ------
+    ValueError
+        If `few` exceeds `many`.
+
+    Examples
+    --------
+    >>> from sklearn_dsink.inspection import class_groups
+    >>> class_groups([250, 100, 20, 7.5]).tolist()
+    ['many', 'medium', 'medium', 'few']
+    """
+    if few > many:
+        raise ValueError(f"few={few!r} must not exceed many={many!r}.")
+    counts = np.asarray(counts, dtype=float)
+    return np.where(counts > many, "many", np.where(counts < few, "few", "medium"))
+
+
+def find_label_issues(
+    y: Any,
+    surrogate_labels: Any,
+    *,
+    classes: Any = None,
+    noise_proba: Any = None,
+    imb_proba: Any = None,
+    index: Any = None,
+    class_counts: Any = "estimated",
+    threshold: float = 0.5,
+    max_iter: int = 10,
+) -> pd.DataFrame:
+    r"""Rank the rows by how surely their given label is wrong.
+
+    With ``q[i, c]`` the probability that row `i` is truly of class `c`, and
+    :math:`s_i \propto \sqrt{q_i}` (the surrogate labels square the auxiliary's probabilities; the
+    root puts them back on their scale), the quality of the given label ``k`` is
+
+    .. math:: \tfrac{1}{2} \bigl(1 + s_{ik} - \max_{c \neq k} s_{ic}\bigr).
+
+    It is 1 for a label that is certainly right, 0 for one that is certainly wrong, and below one
+    half exactly where another class is likelier than the given one. It compares the given class
+    with its strongest rival instead of asking for a high probability: a clean row of a tail class
+    seldom gets one.
+
+    Given `noise_proba`, ``q`` is the label posterior ``noise_proba**2 * T[:, y]``, with the noise
+    matrix ``T`` refined from the surrogate labels by
+    :func:`~sklearn_dsink.noise_model.refine_noise_matrix`. Without it, ``q`` is
+    `surrogate_labels` itself.
+
+    Parameters
+    ----------
+    y : array-like of shape (n_samples,)
+        Given labels.
+    surrogate_labels : array-like of shape (n_samples, n_classes)
+        Probability of each true class; rows sum to 1.
+    classes : array-like of shape (n_classes,), default=None
+        The label of each column; None takes the sorted labels of `y`.
+    noise_proba : array-like of shape (n_samples, n_classes), default=None
+        Out-of-fold probabilities of the noise-robust auxiliary.
+    imb_proba : array-like of shape (n_samples, n_classes), default=None
+        Out-of-fold probabilities of the imbalance-robust auxiliary; shown beside, not used.
+    index : array-like of shape (n_samples,), default=None
+        The user's name of each row; None takes the index of `y` where it is a pandas object,
+        else row numbers.
+    class_counts : {"estimated", "given"} or array-like of shape (n_classes,), default="estimated"
+        What the groups go by: the column totals of ``q``, the counts of `y`, or counts of yours.
+        Noise levels the counts of `y`, which hides the tail.
+    threshold : float, default=0.5
+        Rows with a quality below it are flagged. Lower it for fewer and surer flags.
+    max_iter : int, default=10
+        Rounds of refining the noise matrix; not used without `noise_proba`.
+
+    Returns
+    -------
+    issues : DataFrame of n_samples rows
+        Worst label first, ties in the order of the rows; named by `index`. Columns:
+
+        - ``given_label``, ``suggested_label``: the label in `y`, and the likeliest class
+        - ``quality``: of the given label, in [0, 1]
+        - ``suggested_proba``, ``given_proba``: ``q`` of the suggested and of the given label
+        - ``noise_label``, ``noise_proba``: the noise-robust auxiliary's choice, and its
+          probability of the given label (where `noise_proba` is given)
+        - ``imb_label``, ``imb_proba``: the same of the imbalance-robust one
+        - ``group``: many, medium or few, of the given label's class
+        - ``is_issue``: ``quality < threshold``
+
+        ``issues.attrs["expected_precision"]`` holds the share of the flagged rows that is
+        expected to be wrong, overall (``"all"``) and by group: the mean of ``1 - given_proba``.
+
+    Raises
+    ------
+    ValueError
+        If shapes disagree, a label of `y` is not among `classes`, a matrix is no matrix of
+        probabilities, or `threshold` is outside [0, 1].
+
+    See Also
+    --------
+    class_summary : The same, class by class.
+
+    References
+    ----------
+    C. Northcutt, L. Jiang, I. Chuang (2021). Confident Learning: Estimating Uncertainty in
+    Dataset Labels. JAIR 70.
+
+    F. Hong et al. (2025). Dual-granularity Sinkhorn distillation for enhanced learning from
+    long-tailed noisy data. arXiv:2510.08179.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_dsink.inspection import find_label_issues
+    >>> surrogate_labels = np.array([[0.9, 0.1], [0.2, 0.8], [0.05, 0.95]])
+    >>> issues = find_label_issues(["cat", "dog", "cat"], surrogate_labels, index=[10, 11, 12])
+    >>> issues[["given_label", "suggested_label", "quality", "is_issue"]].round(2)
+       given_label suggested_label  quality  is_issue
+    12         cat             dog     0.19      True
+    11         dog             dog     0.67     False
+    10         cat             cat     0.75     False
+    >>> issues.attrs["expected_precision"]["all"]
+    0.95
+    """
+    if index is None and isinstance(y, pd.Series):
+        index = y.index
+    classes, codes = encode(y, classes)
+    q = check_proba(surrogate_labels, "surrogate_labels", codes, classes)
+    _check_threshold(threshold)
+    if not isinstance(max_iter, Integral) or max_iter < 1:
+        raise ValueError(f"max_iter must be an int of at least 1, got {max_iter!r}.")
+    views = {
+        name: check_proba(proba, f"{name}_proba", codes, classes)
+        for name, proba in (("noise", noise_proba), ("imb", imb_proba))
+        if proba is not None
+    }
+    if "noise" in views:
+        matrix = refine_noise_matrix(codes, views["noise"], q, max_iter=int(max_iter))
+        q = label_posterior(views["noise"], codes, matrix)
+
+    rows = np.arange(len(codes))
+    best = np.argmax(q, axis=1)
+    quality = label_quality(codes, q)
+    columns: dict[str, Any] = {
+        "given_label": classes[codes],
+        "suggested_label": classes[best],
+        "quality": quality,
+        "suggested_proba": q[rows, best],
+        "given_proba": q[rows, codes],
+    }
+    for name, proba in views.items():
+        columns[f"{name}_label"] = classes[np.argmax(proba, axis=1)]
+        columns[f"{name}_proba"] = proba[rows, codes]
+    counts = _class_counts(class_counts, codes, q)
+    columns["group"] = class_groups(counts)[codes]
+    columns["is_issue"] = quality < threshold
+
+    issues = pd.DataFrame(columns, index=_row_index(index, len(codes)))
+    issues = issues.iloc[np.argsort(quality, kind="stable")]
+    issues.attrs["threshold"] = float(threshold)
+    issues.attrs["expected_precision"] = _expected_precision(issues)
+    return issues
+
+
+def label_quality(codes: npt.NDArray[np.integer[Any]], q: FloatArray) -> FloatArray:
+    """Quality of the given labels in [0, 1]; see :func:`find_label_issues`."""
+    rows = np.arange(len(codes))
+    s = normalize_rows(np.sqrt(np.clip(q, PROBA_FLOOR**2, None)))
+    given = s[rows, codes]
+    s[rows, codes] = -np.inf
+    rival = s.max(axis=1) if s.shape[1] > 1 else np.zeros(len(codes))
+    return np.clip((1.0 + given - rival) / 2.0, 0.0, 1.0)
+
+
+def class_summary(
+    y: Any, surrogate_labels: Any, *, classes: Any = None, issues: pd.DataFrame | None = None
+) -> pd.DataFrame:
+    """Count each class as given and as estimated, and its issues.
+
+    Parameters
+    ----------
+    y : array-like of shape (n_samples,)
+        Given labels.
+    surrogate_labels : array-like of shape (n_samples, n_classes)
+        Probability of each true class; rows sum to 1.
+    classes : array-like of shape (n_classes,), default=None
+        The label of each column; None takes the sorted labels of `y`.
+    issues : DataFrame, default=None
+        Result of :func:`find_label_issues`; None finds them with its defaults.
+
+    Returns
+    -------
+    summary : DataFrame of n_classes rows
+        Largest estimated class first, named by label. Columns ``given`` and ``estimated`` (rows),
+        ``group`` (by the estimate), ``issues`` (flagged rows given this label) and ``issue_rate``
+        (their share of the rows given; 0 where there are none).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_dsink.inspection import class_summary
+    >>> class_summary(["a", "b", "a"], [[0.9, 0.1], [0.2, 0.8], [0.1, 0.9]])
+       given  estimated group  issues  issue_rate
+    b      1        1.8   few       0         0.0
+    a      2        1.2   few       1         0.5
+    """
+    classes, codes = encode(y, classes)
+    q = check_proba(surrogate_labels, "surrogate_labels", codes, classes)
+    if issues is None:
+        issues = find_label_issues(y, q, classes=classes)
+    given = np.bincount(codes, minlength=len(classes))
+    estimated = q.sum(axis=0)
+    _, flagged_codes = encode(issues["given_label"][issues["is_issue"]], classes, allow_empty=True)
+    flagged = np.bincount(flagged_codes, minlength=len(classes))
+    summary = pd.DataFrame(
+        {
+            "given": given,
+            "estimated": estimated,
+            "group": class_groups(estimated),
+            "issues": flagged,
+            "issue_rate": flagged / np.maximum(given, 1),
+        },
+        index=pd.Index(classes),
+    )
+    return summary.iloc[np.argsort(-estimated, kind="stable")]
+
+
+def noisy_pairs(noise_matrix: Any, class_marginal: Any, *, classes: Any = None) -> pd.DataFrame:
+    """List which classes bleed into which, the pairs that cost most rows first.
+
+    Parameters
+    ----------
+    noise_matrix : array-like of shape (n_classes, n_classes)
+        ``P(given | true)``; rows are true classes and sum to 1.
+    class_marginal : array-like of shape (n_classes,)
+        Share of each true class.
+    classes : array-like of shape (n_classes,), default=None
+        Labels; None takes 0, 1, ...
+
+    Returns
+    -------
+    pairs : DataFrame of n_classes * (n_classes - 1) rows
+        Columns ``true_label``, ``given_label``, ``proba`` (of the given label where the true one
+        is as named), ``share`` (of all rows), sorted by ``share``.
+
+    Raises
+    ------
+    ValueError
+        If the shapes disagree.
+
+    Examples
+    --------
+    >>> from sklearn_dsink.inspection import noisy_pairs
+    >>> noisy_pairs([[0.9, 0.1], [0.3, 0.7]], [0.8, 0.2], classes=["cat", "dog"])
+      true_label given_label  proba  share
+    0        cat         dog    0.1   0.08
+    1        dog         cat    0.3   0.06
+    """
+    matrix = check_array(noise_matrix, input_name="noise_matrix")
+    share = column_or_1d(class_marginal)
+    n_classes = len(share)
+    labels = np.arange(n_classes) if classes is None else np.asarray(classes)
+    if matrix.shape != (n_classes, n_classes) or len(labels) != n_classes:
+        raise ValueError(
+            f"noise_matrix of shape {matrix.shape}, class_marginal of {n_classes} and classes of "
+            f"{len(labels)} entries disagree: all go by the same classes."
+        )
+    true, given = np.nonzero(~np.eye(n_classes, dtype=bool))
+    pairs = pd.DataFrame(
+        {
+            "true_label": labels[true],
+            "given_label": labels[given],
+            "proba": matrix[true, given],
+            "share": matrix[true, given] * share[true],
+        }
+    )
+    return pairs.sort_values("share", ascending=False, kind="stable", ignore_index=True)
+
+
+def encode(
+    y: Any, classes: Any = None, *, allow_empty: bool = False
+) -> tuple[npt.NDArray[Any], npt.NDArray[np.intp]]:
+    """Give the classes and the code of each label; raise where a label is none of the classes."""
+    y = np.asarray(y) if allow_empty and len(y) == 0 else column_or_1d(y)
+    if classes is None:
+        return np.unique(y, return_inverse=True)
+    classes = np.asarray(classes)
+    codes = pd.Index(classes).get_indexer(pd.Index(y))
+    if (codes < 0).any():
+        raise ValueError(
+            f"y holds the label {y[codes < 0][0]!r}, which is not among the {len(classes)} "
+            "classes: pass every label in `classes`."
+        )
+    return classes, codes
+
+
+def check_proba(
+    proba: Any,
+    name: str,
+    codes: npt.NDArray[np.integer[Any]],
+    classes: npt.NDArray[Any],
+) -> FloatArray:
+    """Return `proba` as float64 after checking its shape, and that rows are distributions."""
+    matrix = check_array(proba, dtype=np.float64, input_name=name)
+    if matrix.shape[1] != len(classes):
+        raise ValueError(
+            f"{name} has {matrix.shape[1]} columns and there are {len(classes)} classes: pass "
+            "`classes` when y lacks one, in the order of the columns."
+        )
+    check_consistent_length(codes, matrix)
+    if matrix.min() < 0 or not np.allclose(matrix.sum(axis=1), 1.0, atol=1e-3):
+        row = int(np.argmax(np.abs(matrix.sum(axis=1) - 1.0) + (matrix.min(axis=1) < 0)))
+        raise ValueError(
+            f"{name} must hold probabilities that sum to 1 in each row; row {row} holds "
+            f"{matrix[row].min():.4g} to {matrix[row].max():.4g} and sums to "
+            f"{matrix[row].sum():.4g}."
+        )
+    return matrix
+
+
+def fitted(estimator: Any, *attributes: str) -> tuple[Any, ...]:
+    """Return the fitted attributes asked for; raise NotFittedError where they are missing."""
+    check_is_fitted(estimator, attributes)
+    return tuple(getattr(estimator, name) for name in attributes)
+
+
+def _row_index(index: Any, n_samples: int) -> pd.Index[Any]:
+    names = pd.RangeIndex(n_samples) if index is None else pd.Index(index)
+    if len(names) != n_samples:
+        raise ValueError(f"index has {len(names)} entries and y has {n_samples}.")
+    return names
+
+
+def _check_threshold(threshold: Any) -> None:
+    if not isinstance(threshold, Real) or not 0 <= float(threshold) <= 1:
+        raise ValueError(f"threshold must be a number in [0, 1], got {threshold!r}.")
+
+
+def _class_counts(
+    class_counts: Any, codes: npt.NDArray[np.integer[Any]], q: FloatArray
+) -> FloatArray:
+    if isinstance(class_counts, str):
+        if class_counts == "estimated":
+            return q.sum(axis=0)
+        if class_counts == "given":
+            return np.bincount(codes, minlength=q.shape[1]).astype(float)
+        raise ValueError(
+            f"class_counts must be 'estimated', 'given' or an array, got {class_counts!r}."
+        )
+    counts = column_or_1d(class_counts)
+    if len(counts) != q.shape[1]:
+        raise ValueError(
+            f"class_counts has {len(counts)} entries and there are {q.shape[1]} classes."
+        )
+    return counts.astype(float)
+
+
+def _expected_precision(issues: pd.DataFrame) -> dict[str, float]:
+    """Mean probability of being wrong among the flagged rows; NaN where none is flagged."""
+    flagged = issues[issues["is_issue"]]
+    wrong = 1.0 - flagged["given_proba"]
+    expected = {"all": float(wrong.mean())}
+    for group in GROUPS:
+        expected[group] = float(wrong[flagged["group"] == group].mean())
+    return expected

@@ -1,0 +1,189 @@
+"""Label issues: the ranking finds wrong labels, in the tail too, and the table says what it is."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.datasets import load_digits
+from sklearn.ensemble import ExtraTreesClassifier
+from sklearn.metrics import average_precision_score, roc_auc_score
+from sklearn.model_selection import StratifiedKFold, cross_val_predict
+
+from sklearn_dsink.datasets import flip_labels, make_long_tailed
+from sklearn_dsink.inspection import (
+    class_groups,
+    class_summary,
+    find_label_issues,
+    label_quality,
+    noisy_pairs,
+)
+from sklearn_dsink.noise_model import estimate_noise_matrix, label_posterior
+
+
+@pytest.fixture(scope="module")
+def long_tail():
+    """Give a long-tailed problem whose noisy posterior is known, as out-of-fold trees would."""
+    rng = np.random.default_rng(0)
+    sizes = np.array([400, 120, 40, 15])
+    true = np.repeat(np.arange(4), sizes)
+    given_label = true.copy()
+    flipped = rng.random(len(true)) < 0.2
+    given_label[flipped] = (true[flipped] + rng.integers(1, 4, flipped.sum())) % 4
+    logits = rng.normal(size=(len(true), 4)) + 2.0 * np.eye(4)[true] + np.log(sizes) / 2
+    clean = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    proba = clean @ np.where(np.eye(4, dtype=bool), 0.8, 0.2 / 3)
+    q = label_posterior(proba, given_label, estimate_noise_matrix(given_label, proba))
+    return true, given_label, proba, q
+
+
+def test_surer_labels_come_later_and_the_index_is_the_users(long_tail):
+    true, y, proba, q = long_tail
+    names = [f"row-{i}" for i in range(len(y))]
+    issues = find_label_issues(y, q, noise_proba=proba, imb_proba=proba, index=names)
+    assert issues["quality"].is_monotonic_increasing
+    assert issues["quality"].between(0, 1).all()
+    by_row = issues.loc[names]
+    assert (by_row["given_label"].to_numpy() == y).all()
+    assert roc_auc_score(true != y, 1 - by_row["quality"]) > 0.9
+    assert np.allclose(by_row["noise_proba"], proba[np.arange(len(y)), y])
+
+
+def test_the_tail_is_ranked_better_than_by_confidence_in_the_given_label():
+    ours, confidence = [], []
+    for seed in range(3):
+        X, y_true = make_long_tailed(
+            *load_digits(return_X_y=True), 20, n_max=100, random_state=seed
+        )
+        y, _ = flip_labels(y_true, 0.3, kind="joint", random_state=seed)
+        proba = cross_val_predict(
+            ExtraTreesClassifier(50, min_samples_leaf=2, random_state=seed),
+            X, y, cv=StratifiedKFold(3), method="predict_proba",
+        )  # fmt: skip
+        q = label_posterior(proba, y, estimate_noise_matrix(y, proba))
+        issues = find_label_issues(y, q, noise_proba=proba).sort_index()
+        tail = y >= 6
+        wrong = (y != y_true)[tail]
+        ours.append(average_precision_score(wrong, 1 - issues["quality"][tail]))
+        own = proba[np.arange(len(y)), y]
+        confidence.append(average_precision_score(wrong, 1 - own[tail]))
+        flagged = issues["is_issue"].to_numpy()[tail]
+        assert flagged[wrong].mean() > 0.8
+        assert flagged[~wrong].mean() < 0.3
+    assert np.mean(ours) > np.mean(confidence) + 0.01
+
+
+def test_default_flags_are_the_rows_where_another_class_is_likelier(long_tail):
+    _, y, _, q = long_tail
+    issues = find_label_issues(y, q)
+    assert (issues["is_issue"] == (issues["given_label"] != issues["suggested_label"])).all()
+    assert issues["is_issue"].any()
+
+
+def test_expected_precision_does_not_promise_too_much_in_any_group(long_tail):
+    true, y, proba, q = long_tail
+    issues = find_label_issues(y, q, noise_proba=proba)
+    wrong = pd.Series(true != y)[issues.index]
+    expected = issues.attrs["expected_precision"]
+    assert set(expected) == {"all", "many", "medium", "few"}
+    for group in set(issues["group"]):
+        flagged = issues["is_issue"] & (issues["group"] == group)
+        assert 0.5 < expected[group] < wrong[flagged].mean() + 0.05
+
+
+def test_a_lower_threshold_flags_a_surer_subset(long_tail):
+    _, y, proba, q = long_tail
+    default = find_label_issues(y, q, noise_proba=proba)
+    strict = find_label_issues(y, q, noise_proba=proba, threshold=0.3)
+    assert set(strict.index[strict["is_issue"]]) < set(default.index[default["is_issue"]])
+    assert strict.attrs["expected_precision"]["all"] > default.attrs["expected_precision"]["all"]
+    assert not find_label_issues(y, q, threshold=0)["is_issue"].any()
+
+
+def test_groups_go_by_the_estimated_counts_unless_told_otherwise():
+    y = ["a"] * 30 + ["b"] * 10
+    surrogate = np.tile([0.9, 0.1], (40, 1))  # the estimate: 36 of a, 4 of b
+    groups = find_label_issues(y, surrogate).groupby("given_label")["group"].first()
+    assert groups.to_dict() == {"a": "medium", "b": "few"}
+    given_counts = find_label_issues(y, surrogate, class_counts=[300, 200])
+    assert set(given_counts["group"]) == {"many"}
+    assert set(find_label_issues(y, surrogate, class_counts="given")["group"]) == {"medium", "few"}
+
+
+def test_a_pandas_index_is_kept_and_an_absent_class_is_allowed():
+    y = pd.Series(["x", "x", "z"], index=pd.Index([7, 8, 7], name="id"))
+    surrogate = np.array([[0.1, 0.8, 0.1], [0.7, 0.2, 0.1], [0.0, 0.0, 1.0]])
+    issues = find_label_issues(y, surrogate, classes=["x", "y", "z"])
+    assert issues.index.name == "id"
+    assert issues.index[0] == 7
+    assert issues["suggested_label"].iloc[0] == "y"
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"classes": ["a"]}, "not among the 1 classes"),
+        ({"classes": ["a", "b", "c"]}, "surrogate_labels has 2 columns and there are 3 classes"),
+        ({"surrogate_labels": [[0.5, 0.6], [1, 0]]}, "row 0 .*sums to 1.1"),
+        ({"noise_proba": [[0.5, 0.5]]}, "inconsistent numbers of samples"),
+        ({"imb_proba": [[0.5, 0.5], [1.5, -0.5]]}, "imb_proba must hold probabilities"),
+        ({"index": [1]}, "index has 1 entries and y has 2"),
+        ({"threshold": 2}, "threshold must be a number in"),
+        ({"max_iter": 0}, "max_iter must be an int of at least 1"),
+        ({"class_counts": "clean"}, "class_counts must be"),
+        ({"class_counts": [1]}, "class_counts has 1 entries"),
+    ],
+)
+def test_bad_input_is_named(change, message):
+    arguments = {"y": ["a", "b"], "surrogate_labels": [[0.5, 0.5], [1, 0]], **change}
+    with pytest.raises(ValueError, match=message):
+        find_label_issues(**arguments)
+
+
+@given(
+    st.integers(1, 6).flatmap(
+        lambda k: st.lists(
+            st.lists(st.floats(0, 1), min_size=k, max_size=k).filter(lambda r: sum(r) > 0.01),
+            min_size=1,
+            max_size=20,
+        )
+    ),
+    st.randoms(use_true_random=False),
+)
+def test_quality_is_in_the_unit_interval_and_half_where_classes_tie(rows, random):
+    q = np.array(rows) / np.sum(rows, axis=1, keepdims=True)
+    codes = np.array([random.randrange(q.shape[1]) for _ in q])
+    quality = label_quality(codes, q)
+    assert ((quality >= 0) & (quality <= 1)).all()
+    own = q[np.arange(len(q)), codes]
+    rivals = np.where(np.eye(q.shape[1], dtype=bool)[codes], -1, q).max(axis=1)
+    assert (quality[own > rivals] >= 0.5).all()
+    assert (quality[own < rivals] <= 0.5).all()
+
+
+def test_class_summary_counts_and_orders_by_the_estimate(long_tail):
+    _, y, proba, q = long_tail
+    issues = find_label_issues(y, q, noise_proba=proba)
+    summary = class_summary(y, q, issues=issues)
+    assert summary["given"].sum() == len(y)
+    assert summary["estimated"].sum() == pytest.approx(len(y))
+    assert summary["estimated"].is_monotonic_decreasing
+    assert summary["issues"].sum() == issues["is_issue"].sum()
+
+
+def test_noisy_pairs_hold_all_mass_off_the_diagonal():
+    matrix = np.array([[0.8, 0.2, 0.0], [0.1, 0.9, 0.0], [0.0, 0.5, 0.5]])
+    marginal = np.array([0.5, 0.3, 0.2])
+    pairs = noisy_pairs(matrix, marginal)
+    assert len(pairs) == 6
+    assert pairs["share"].sum() == pytest.approx(1 - marginal @ np.diag(matrix))
+    assert pairs.iloc[0][["true_label", "given_label"]].tolist() == [0, 1]
+    with pytest.raises(ValueError, match="disagree"):
+        noisy_pairs(matrix, [0.5, 0.5])
+
+
+def test_class_groups_reject_crossed_bounds():
+    with pytest.raises(ValueError, match="must not exceed"):
+        class_groups([1, 2], many=5, few=10)
