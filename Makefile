@@ -69,7 +69,7 @@ test-oldest: $(OLDEST)/.stamp  ## the same tests with the oldest scikit-learn, s
 	$(ONE_THREAD) $(OLDEST)/bin/python -m pytest -n $(JOBS) --dist worksteal $(PYTEST_ARGS)
 
 docs: $(VENV)/.stamp-docs  ## the site, in docs/_build/html; a warning is an error
-	$(ONE_THREAD) $(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
+	$(ONE_THREAD) $(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
 	@echo "open docs/_build/html/index.html"
 
 clean:  ## remove what was built; the environments stay

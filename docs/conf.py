@@ -1,0 +1,67 @@
+"""Settings of the documentation, built by `make docs`."""
+
+from __future__ import annotations
+
+import os
+
+import sklearn_dsink
+
+# One process renders the gallery beside whatever else runs; windows are never opened.
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+project = "sklearn-dsink"
+author = "the sklearn-dsink developers"
+copyright = f"2026, {author}"
+version = release = sklearn_dsink.__version__
+
+extensions = [
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.mathjax",
+    "sphinx.ext.viewcode",
+    "numpydoc",
+    "sphinx_gallery.gen_gallery",
+]
+templates_path = ["_templates"]
+exclude_patterns = ["_build", "_*.rst", "sg_execution_times.rst"]
+default_role = "code"
+
+autosummary_generate = True
+autodoc_default_options = {"member-order": "bysource"}
+autodoc_typehints = "none"  # numpydoc's type lines say it better
+numpydoc_show_class_members = False
+# What the pages must not lack: each parameter documented once, under its own name.
+numpydoc_validation_checks = {"GL08", "PR01", "PR02", "PR03", "PR07", "RT01", "SS01"}
+numpydoc_validation_exclude = {
+    r"\.set_(fit|predict|score|partial_fit|predict_proba)_request$",
+    r"\.get_metadata_routing$",
+}
+
+sphinx_gallery_conf = {
+    "examples_dirs": ["../examples"],
+    "gallery_dirs": ["auto_examples"],
+    "filename_pattern": r"/plot_",
+    "within_subsection_order": "FileNameSortKey",
+    "abort_on_example_error": False,
+    "show_memory": False,
+    "download_all_examples": False,
+    "remove_config_comments": True,
+    "doc_module": ("sklearn_dsink",),
+    "backreferences_dir": None,
+}
+
+html_theme = "pydata_sphinx_theme"
+html_title = "sklearn-dsink"
+html_static_path = ["_static"]
+html_css_files = ["custom.css"]
+html_show_sourcelink = False
+html_theme_options = {
+    "show_prev_next": False,
+    "navigation_with_keys": False,
+    "secondary_sidebar_items": ["page-toc"],
+    "header_links_before_dropdown": 7,
+    "footer_start": ["copyright"],
+    "footer_end": [],
+}
+# Short pages need no empty column on the left.
+html_sidebars = {"index": [], "install": [], "method": []}
