@@ -4,4 +4,8 @@ from __future__ import annotations
 
 __version__ = "0.1.0"
 
-__all__ = ["__version__"]
+from .classifier import PAPER, DSinkClassifier
+from .inspection import find_label_issues
+from .net_classifier import NetClassifier
+
+__all__ = ["PAPER", "DSinkClassifier", "NetClassifier", "__version__", "find_label_issues"]

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from skorch import NeuralNetClassifier
-from skorch.callbacks import Callback
+from skorch.callbacks import Callback, EarlyStopping
 from skorch.dataset import ValidSplit
 from sklearn.base import clone
 from torch import Tensor, nn
@@ -64,8 +65,11 @@ class DistillationLoss(nn.Module):
     Examples
     --------
     >>> loss = DistillationLoss(alpha=1.0, base_loss=None)
-    >>> target = {"label": torch.tensor([0]), "surrogate": torch.tensor([[0.5, 0.5]]),
-    ...           "weight": torch.ones(1)}
+    >>> target = {
+    ...     "label": torch.tensor([0]),
+    ...     "surrogate": torch.tensor([[0.5, 0.5]]),
+    ...     "weight": torch.ones(1),
+    ... }
     >>> loss(torch.zeros(1, 2), target)
     tensor(0.6931)
     """
@@ -100,9 +104,7 @@ class DistillationLoss(nn.Module):
         -------
         loss : Tensor of shape ()
         """
-        logits = as_logits(output, self.outputs)
-        if self.log_prior is not None:
-            logits = logits + self.log_prior
+        logits = self.logits(output)
         loss = logits.new_zeros(len(logits))
         if self.base_loss is not None:
             loss = self.base_loss(logits, target["label"])
@@ -110,6 +112,25 @@ class DistillationLoss(nn.Module):
             log_proba = torch.log_softmax(logits, dim=1)
             loss = loss - self.alpha * (target["surrogate"] * log_proba).sum(dim=1)
         return (target["weight"] * loss).mean()
+
+    def logits(self, output: Any, *, corrected: bool = True) -> Tensor:
+        """Return a module's output as logits; of several outputs the first is meant.
+
+        Parameters
+        ----------
+        output : Tensor of shape (n, n_classes), or a tuple that starts with it
+            What the module returned.
+        corrected : bool, default=True
+            Whether they are for the class prior of the training rows or, without it, for the
+            uniform one.  The two are the same where no `log_prior` is given.
+
+        Returns
+        -------
+        logits : Tensor of shape (n, n_classes)
+        """
+        first: Tensor = output[0] if isinstance(output, tuple) else output
+        logits = first.float().clamp_min(_TINY).log() if self.outputs == "proba" else first.float()
+        return logits + self.log_prior if corrected and self.log_prior is not None else logits
 
 
 class RenewSurrogate(Callback):  # type: ignore[misc]
@@ -123,8 +144,6 @@ class RenewSurrogate(Callback):  # type: ignore[misc]
         Training inputs, as the net reads them.
     surrogate : ndarray of shape (n_samples, n_classes)
         The rows that the loss reads; overwritten in place.
-    outputs : {"logits", "proba"}
-        What the module returns.
     warmup : int
         Epochs before the first renewal.
     every : int
@@ -136,14 +155,12 @@ class RenewSurrogate(Callback):  # type: ignore[misc]
         renew: Renewal,
         X: Any,
         surrogate: FloatArray,
-        outputs: str,
         warmup: int,
         every: int,
     ) -> None:
         self.renew = renew
         self.X = X
         self.surrogate = surrogate
-        self.outputs = outputs
         self.warmup = warmup
         self.every = every
 
@@ -152,7 +169,7 @@ class RenewSurrogate(Callback):  # type: ignore[misc]
         epoch = len(net.history)
         if epoch < self.warmup or (epoch - self.warmup) % self.every or epoch == net.max_epochs:
             return
-        rows, facts = self.renew(log_probabilities(net, self.X, self.outputs))
+        rows, facts = self.renew(log_probabilities(net, self.X, corrected=True))
         moved = np.mean(rows.argmax(axis=1) != self.surrogate.argmax(axis=1))
         self.surrogate[:] = rows
         for key, value in {**facts, "labels_moved": float(moved)}.items():
@@ -169,20 +186,14 @@ class _SplitByLabel:
         return self.split(dataset, y["label"], **params)
 
 
-def as_logits(output: Any, outputs: str) -> Tensor:
-    """Return a module's output as logits; of several outputs the first is meant."""
-    first: Tensor = output[0] if isinstance(output, tuple) else output
-    return first.clamp_min(_TINY).log() if outputs == "proba" else first
-
-
 def module_outputs(net: NeuralNetClassifier) -> str:
     """Tell from a net's own criterion what its module returns: skorch's NLLLoss takes the log."""
     criterion = net.criterion if isinstance(net.criterion, type) else type(net.criterion)
     return "proba" if issubclass(criterion, nn.NLLLoss) else "logits"
 
 
-def log_probabilities(net: NeuralNetClassifier, X: Any, outputs: str) -> FloatArray:
-    """Log-probabilities of a fitted net, without dropout and gradients.
+def log_probabilities(net: NeuralNetClassifier, X: Any, *, corrected: bool) -> FloatArray:
+    """Log-probabilities of a net that trains by `DistillationLoss`, without dropout and gradients.
 
     Parameters
     ----------
@@ -190,15 +201,15 @@ def log_probabilities(net: NeuralNetClassifier, X: Any, outputs: str) -> FloatAr
         Initialized net.
     X : array-like of shape (n_samples, ...)
         Inputs as the net reads them.
-    outputs : {"logits", "proba"}
-        What the module returns.
+    corrected : bool
+        True for the class prior of the training rows, False for the uniform one.
 
     Returns
     -------
     log_proba : ndarray of shape (n_samples, n_classes), dtype float32
     """
     parts = [
-        torch.log_softmax(as_logits(output, outputs).float(), dim=1).cpu().numpy()
+        torch.log_softmax(net.criterion_.logits(output, corrected=corrected), dim=1).cpu().numpy()
         for output in net.forward_iter(X, training=False)
     ]
     return np.concatenate(parts)
@@ -224,15 +235,17 @@ def _train_split(net: NeuralNetClassifier) -> Any:
     return None if split is None or untouched else _SplitByLabel(split)
 
 
-def prepare_net(net: NeuralNetClassifier, criterion: DistillationLoss) -> NeuralNetClassifier:
+def prepare_net(
+    net: NeuralNetClassifier, criterion: Callable[[], DistillationLoss]
+) -> NeuralNetClassifier:
     """Clone a skorch classifier and give the clone our criterion and fast loaders.
 
     Parameters
     ----------
     net : NeuralNetClassifier
         Unfitted or fitted; stays as it is.
-    criterion : DistillationLoss
-        The loss of the clone.
+    criterion : callable
+        Makes the loss of the clone.
 
     Returns
     -------
@@ -250,16 +263,38 @@ def prepare_net(net: NeuralNetClassifier, criterion: DistillationLoss) -> Neural
         )
         for name in own:
             delattr(copy, name)
-    copy.set_params(
-        criterion=criterion,
-        train_split=_train_split(net),
-        # It would score the label against the criterion's y, which is a dict.
-        callbacks__valid_acc=None,
-    )
+    copy.set_params(criterion=criterion, train_split=_train_split(net))
+    # It would score the net's labels against the criterion's y, which is a dict.
+    copy.callbacks__valid_acc = None
     for loader in ("iterator_train", "iterator_valid"):
         if getattr(copy, loader) is DataLoader:
             copy.set_params(**{loader: TensorIterator})
     return copy
+
+
+def _train(
+    net: NeuralNetClassifier, X: Any, target: dict[str, Any], renewal: RenewSurrogate | None
+) -> None:
+    """Train as ``net.fit`` does, with a renewal after each epoch, and let a user's Ctrl-C through.
+
+    skorch's EarlyStopping ends the training by a KeyboardInterrupt, and ``fit`` swallows any.
+    """
+    net.initialize()
+    own_callbacks = list(net.callbacks_)
+    if renewal is not None:  # first, so that the others find its figures in the history
+        net.callbacks_.insert(0, ("renew_surrogate", renewal))
+    net.notify("on_train_begin", X=X, y=target)
+    try:
+        net.fit_loop(X, target)
+    except KeyboardInterrupt:
+        stopped = any(
+            isinstance(callback, EarlyStopping) and callback.misses_ == callback.patience
+            for _, callback in own_callbacks
+        )
+        if not stopped:
+            raise
+    net.notify("on_train_end", X=X, y=target)
+    net.callbacks_ = own_callbacks  # the renewal holds the training data, and is done
 
 
 def fit_target(
@@ -305,12 +340,9 @@ def fit_target(
     net : NeuralNetClassifier
         Fitted clone.
     """
-    outputs = module_outputs(net)
-    fitted = prepare_net(net, DistillationLoss(alpha, base_loss, log_prior, outputs))
-    own_callbacks = fitted.callbacks
-    if alpha > 0:
-        renewal = RenewSurrogate(renew, X, surrogate, outputs, warmup, every)
-        fitted.set_params(callbacks=[("renew_surrogate", renewal), *(own_callbacks or [])])
+    criterion = partial(DistillationLoss, alpha, base_loss, log_prior, module_outputs(net))
+    fitted = prepare_net(net, criterion)
+    renewal = RenewSurrogate(renew, X, surrogate, warmup, every) if alpha > 0 else None
     weight = np.ones(len(y)) if sample_weight is None else sample_weight
     target = {
         "label": np.asarray(y, dtype=np.int64),
@@ -318,8 +350,6 @@ def fit_target(
         "weight": weight.astype(np.float32),
     }
     with seeded(seed):
-        fitted.fit(X, target)
-    # The fitted net keeps no training data: the callback that holds it is done.
-    fitted.callbacks = own_callbacks
-    fitted.callbacks_ = [c for c in fitted.callbacks_ if c[0] != "renew_surrogate"]
+        _train(fitted, X, target, renewal)
+    fitted.classes_inferred_ = np.arange(surrogate.shape[1])  # skorch kept the whole target here
     return fitted

@@ -1,0 +1,427 @@
+"""DSinkClassifier: its parameters, the order of the fit, and what it predicts."""
+
+from __future__ import annotations
+
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, _fit_context
+from sklearn.utils import check_random_state, get_tags
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.metadata_routing import (
+    MetadataRouter,
+    MethodMapping,
+    _raise_for_params,
+    _routing_enabled,
+    process_routing,
+)
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import (
+    _check_sample_weight,
+    check_consistent_length,
+    check_is_fitted,
+    column_or_1d,
+)
+from skorch import NeuralNetClassifier
+from torch import nn
+
+from ._arrays import FloatArray, safe_log
+from .defaults import default_imb_aux, default_noise_aux, default_target
+from .inputs import Float32Array, TabularEncoder, validate_features
+from .noise_model import estimate_noise_matrix, label_posterior
+from .prediction import apply_prior, check_prior, pool
+from .probabilities import Auxiliary, fit_auxiliaries, make_folds, predict_aligned
+from .surrogate import SurrogateLabeler
+from .target import fit_target, log_probabilities
+from .transport import floor_marginal
+
+_MAX_SEED = np.iinfo(np.int32).max
+
+#: The published method: ``DSinkClassifier(noise_aux=..., imb_aux=..., **PAPER)``.
+PAPER: dict[str, Any] = {
+    "alpha": 1.0,
+    "cv": None,
+    "class_prior": "train",
+    "noise_correction": None,
+    "class_marginal": "imb_aux",
+    "base_loss": "cross_entropy",
+    "prior_correction": False,
+    "combine": False,
+    "relaxation": None,
+}
+
+
+class DSinkClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
+    """x."""
+
+    _parameter_constraints: dict[str, list[Any]] = {
+        "noise_aux": [object],
+        "imb_aux": [object],
+        "target": [NeuralNetClassifier, None],
+        "alpha": [Interval(Real, 0, None, closed="left")],
+        "cv": ["cv_object"],
+        "class_prior": [StrOptions({"uniform", "train"}), "array-like"],
+        "noise_correction": [StrOptions({"transition"}), None],
+        "class_marginal": [StrOptions({"estimated", "noise_aux", "imb_aux"}), "array-like"],
+        "base_loss": [StrOptions({"cross_entropy"}), callable, None],
+        "prior_correction": ["boolean"],
+        "combine": ["boolean"],
+        "relaxation": [Interval(Real, 0, None, closed="left"), None],
+        "warmup": [Interval(Integral, 0, None, closed="left")],
+        "renew_every": [Interval(Integral, 1, None, closed="left")],
+        "solver": [StrOptions({"auto", "pot", "potentials"})],
+        "tol": [Interval(Real, 0, None, closed="neither")],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "n_jobs": [Integral, None],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+
+    def __init__(
+        self,
+        noise_aux: Any = None,
+        imb_aux: Any = None,
+        target: Any = None,
+        *,
+        alpha: float = 4.0,
+        cv: Any = 5,
+        class_prior: Any = "uniform",
+        noise_correction: str | None = "transition",
+        class_marginal: Any = "estimated",
+        base_loss: Any = "cross_entropy",
+        prior_correction: bool = True,
+        combine: bool = True,
+        relaxation: float | None = None,
+        warmup: int = 5,
+        renew_every: int = 1,
+        solver: str = "auto",
+        tol: float = 1e-6,
+        max_iter: int = 1000,
+        n_jobs: int | None = None,
+        random_state: Any = None,
+        verbose: int = 0,
+    ) -> None:
+        self.noise_aux = noise_aux
+        self.imb_aux = imb_aux
+        self.target = target
+        self.alpha = alpha
+        self.cv = cv
+        self.class_prior = class_prior
+        self.noise_correction = noise_correction
+        self.class_marginal = class_marginal
+        self.base_loss = base_loss
+        self.prior_correction = prior_correction
+        self.combine = combine
+        self.relaxation = relaxation
+        self.warmup = warmup
+        self.renew_every = renew_every
+        self.solver = solver
+        self.tol = tol
+        self.max_iter = max_iter
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+        self.verbose = verbose
+
+    # One resolver for each default: fit, routing and tags all ask here.
+
+    def _get_noise_aux(self) -> Any:
+        return default_noise_aux() if self.noise_aux is None else self.noise_aux
+
+    def _get_imb_aux(self) -> Any:
+        return default_imb_aux() if self.imb_aux is None else self.imb_aux
+
+    def _get_target(self, inputs: Float32Array, n_classes: int) -> NeuralNetClassifier:
+        return default_target(inputs, n_classes) if self.target is None else self.target
+
+    def _get_base_loss(self) -> Any:
+        if isinstance(self.base_loss, str):
+            return nn.CrossEntropyLoss(reduction="none")
+        return self.base_loss
+
+    @_fit_context(prefer_skip_nested_validation=False)
+    def fit(self, X: Any, y: Any, sample_weight: Any = None, **params: Any) -> DSinkClassifier:
+        """Fit both auxiliaries, solve the transport and train the target.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
+            Features.  The auxiliaries see a data frame as it is.
+        y : array-like of shape (n_samples,)
+            Given labels, of any type that scikit-learn accepts.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights >= 0 of the rows, in every stage; None weighs all alike.
+        **params : dict
+            Routed to the auxiliaries; only with metadata routing enabled.
+
+        Returns
+        -------
+        self : object
+            The fitted classifier.
+
+        Raises
+        ------
+        ValueError
+            If X, y, the weights, a parameter or an auxiliary's probabilities cannot be used; the
+            message names what was found and what to do.
+        TypeError
+            If an auxiliary has no ``predict_proba``.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If a transport did not meet its class shares within `tol`.
+        """
+        _raise_for_params(params, self, "fit")
+        X, codes, weight = self._validate(X, y, sample_weight)
+        n_samples, n_classes = len(codes), len(self.classes_)
+        rng = check_random_state(self.random_state)
+
+        self._class_share = np.bincount(codes, weights=weight, minlength=n_classes) / n_samples
+        noise, imb = self._fit_auxiliaries(X, codes, weight, params, rng)
+        noise_rows = self._noise_evidence(noise.proba, codes, weight)
+        marginal = self._class_marginal(noise_rows, imb.proba, weight)
+
+        labeler = SurrogateLabeler(
+            safe_log(noise_rows),
+            marginal,
+            weight,
+            solver=self.solver,
+            relaxation=self.relaxation,
+            tol=self.tol,
+            max_iter=self.max_iter,
+        )
+        surrogate, _ = labeler()
+
+        encoder = TabularEncoder(random_state=rng.randint(_MAX_SEED))
+        inputs = encoder.fit_transform(X)
+        net = self._get_target(inputs, n_classes)
+        target = fit_target(
+            net,
+            inputs,
+            codes,
+            surrogate.astype(np.float32),
+            sample_weight=weight,
+            alpha=self.alpha,
+            base_loss=self._get_base_loss(),
+            log_prior=np.log(marginal) if self.prior_correction else None,
+            renew=labeler,
+            warmup=self.warmup,
+            every=self.renew_every,
+            seed=rng.randint(_MAX_SEED),
+        )
+        labels, facts = labeler(log_probabilities(target, inputs, corrected=True))
+
+        self.noise_aux_, self.noise_aux_proba_ = noise.estimator, noise.proba
+        self.imb_aux_, self.imb_aux_proba_ = imb.estimator, imb.proba
+        self.target_, self._encoder = target, encoder
+        self._prior_corrected = self.prior_correction
+        self._log_aux_prior = {
+            name: np.log(np.average(aux.proba, axis=0, weights=weight))
+            for name, aux in (("noise_aux", noise), ("imb_aux", imb))
+        }
+        self.class_marginal_ = marginal
+        self.surrogate_labels_ = labels
+        self.class_potentials_ = labeler.result.potentials
+        self.transport_n_iter_ = labeler.result.n_iter
+        self.transport_error_ = labeler.result.marginal_error
+        self.history_ = [
+            {key: value for key, value in epoch.items() if key != "batches"}
+            for epoch in target.history
+        ]
+        return self
+
+    def predict_proba(self, X: Any) -> FloatArray:
+        """Class probabilities under `class_prior`.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
+            Features, with the columns of the training rows.
+
+        Returns
+        -------
+        proba : ndarray of shape (n_samples, n_classes), dtype float64
+            Columns in the order of `classes_`; rows sum to 1.
+        """
+        return np.exp(self.predict_log_proba(X))
+
+    def predict_log_proba(self, X: Any) -> FloatArray:
+        """Logarithm of `predict_proba`.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
+            Features, with the columns of the training rows.
+
+        Returns
+        -------
+        log_proba : ndarray of shape (n_samples, n_classes), dtype float64
+        """
+        check_is_fitted(self)
+        check_prior(self.class_prior, self.classes_)
+        X = validate_features(self, X, reset=False)
+        inputs = self._encoder.transform(X)
+        log_target = log_probabilities(self.target_, inputs, corrected=False).astype(np.float64)
+        if not self._prior_corrected:
+            log_target -= np.log(self.class_marginal_)
+        scores, weights = [log_target], [1.0]
+        if self.combine:
+            for name in ("noise_aux", "imb_aux"):
+                proba = self._auxiliary_proba(X, name)
+                scores.append(safe_log(proba) - self._log_aux_prior[name])
+                weights.append(1.0)
+        return apply_prior(pool(scores, weights), self._log_prior())
+
+    def predict(self, X: Any) -> npt.NDArray[Any]:
+        """Most probable class under `class_prior`.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
+            Features, with the columns of the training rows.
+
+        Returns
+        -------
+        y : ndarray of shape (n_samples,)
+            Labels out of `classes_`.
+        """
+        log_proba = self.predict_log_proba(X)
+        return np.asarray(self.classes_[np.argmax(log_proba, axis=1)])
+
+    def _auxiliary_proba(self, X: Any, name: str) -> FloatArray:
+        estimator = getattr(self, f"{name}_")
+        return predict_aligned(estimator, X, self.classes_, self._class_share, name)
+
+    def _fit_auxiliaries(
+        self,
+        X: Any,
+        codes: npt.NDArray[np.int64],
+        weight: FloatArray | None,
+        params: dict[str, Any],
+        rng: np.random.RandomState,
+    ) -> tuple[Auxiliary, Auxiliary]:
+        """Fit f_N and f_L, and their probabilities for the training rows."""
+        fit_params = None
+        if _routing_enabled():
+            routed = process_routing(self, "fit", **params)
+            fit_params = {name: routed[name].fit for name in ("noise_aux", "imb_aux")}
+        fitted = fit_auxiliaries(
+            {"noise_aux": self._get_noise_aux(), "imb_aux": self._get_imb_aux()},
+            X,
+            self.classes_[codes],
+            classes=self.classes_,
+            class_share=self._class_share,
+            folds=make_folds(self.cv, X, codes, rng),
+            sample_weight=weight,
+            fit_params=fit_params,
+            n_jobs=self.n_jobs,
+            random_state=rng,
+        )
+        return fitted["noise_aux"], fitted["imb_aux"]
+
+    def _noise_evidence(
+        self, proba: FloatArray, codes: npt.NDArray[np.int64], weight: FloatArray | None
+    ) -> FloatArray:
+        """Correct f_N's probabilities for the noise they were fitted on."""
+        self.noise_matrix_ = estimate_noise_matrix(codes, proba, sample_weight=weight)
+        if self.noise_correction is None:
+            return proba
+        return label_posterior(proba, codes, self.noise_matrix_)
+
+    def _class_marginal(
+        self, noise: FloatArray, imb: FloatArray, weight: FloatArray | None
+    ) -> FloatArray:
+        """Class shares that the surrogate labels must meet."""
+        if isinstance(self.class_marginal, str):
+            rows = imb if self.class_marginal == "imb_aux" else noise
+            marginal = np.average(rows, axis=0, weights=weight)
+        else:
+            marginal = np.asarray(self.class_marginal, dtype=np.float64)
+            if marginal.shape != self.classes_.shape:
+                raise ValueError(
+                    f"class_marginal has shape {marginal.shape}, expected {self.classes_.shape}."
+                )
+        return floor_marginal(marginal, min(0.5 / len(noise), 0.5 / len(marginal)))
+
+    def _log_prior(self) -> FloatArray:
+        if isinstance(self.class_prior, str):
+            if self.class_prior == "uniform":
+                return np.zeros(len(self.classes_))
+            return np.log(self.class_marginal_)
+        return np.log(np.asarray(self.class_prior, dtype=np.float64))
+
+    def _validate(
+        self, X: Any, y: Any, sample_weight: Any
+    ) -> tuple[Any, npt.NDArray[np.int64], FloatArray | None]:
+        """Check what fit was given; labels leave as codes, weights with mean 1."""
+        for name in ("noise_aux", "imb_aux"):
+            _check_auxiliary(getattr(self, name), name)
+        if self.alpha == 0 and self.base_loss is None:
+            raise ValueError("alpha=0 with base_loss=None leaves the target nothing to learn.")
+        X = validate_features(self, X, reset=True)
+        if y is None:
+            raise ValueError(
+                f"{type(self).__name__} requires y to be passed, but the target y is None"
+            )
+        y = column_or_1d(y, warn=True)
+        _check_no_missing_labels(y)
+        check_classification_targets(y)
+        check_consistent_length(X, y)
+        self.classes_, codes = np.unique(y, return_inverse=True)
+        if len(self.classes_) < 2:
+            raise ValueError(
+                f"y has one class only, {self.classes_.tolist()}: a classifier needs two or more."
+            )
+        check_prior(self.class_prior, self.classes_)
+        if sample_weight is None:
+            return X, codes, None
+        weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+        if weight.sum() == 0:
+            raise ValueError("All sample weights are zero: no row is left to learn from.")
+        return X, codes, weight / weight.mean()
+
+    def get_metadata_routing(self) -> MetadataRouter:
+        """Get metadata routing of this object: ``fit`` passes on to both auxiliaries.
+
+        Returns
+        -------
+        routing : MetadataRouter
+        """
+        router = MetadataRouter(owner=self).add_self_request(self)
+        mapping = MethodMapping().add(caller="fit", callee="fit")
+        return router.add(noise_aux=self._get_noise_aux(), method_mapping=mapping).add(
+            imb_aux=self._get_imb_aux(), method_mapping=mapping
+        )
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        auxiliaries = [get_tags(self._get_noise_aux()), get_tags(self._get_imb_aux())]
+        tags.input_tags.sparse = all(aux.input_tags.sparse for aux in auxiliaries)
+        tags.input_tags.allow_nan = all(aux.input_tags.allow_nan for aux in auxiliaries)
+        return tags
+
+
+def _check_auxiliary(estimator: Any, name: str) -> None:
+    """Refuse an auxiliary that gives no probabilities, and say what to do."""
+    if estimator is None:
+        return
+    if isinstance(estimator, type):
+        raise TypeError(f"{name}={estimator!r} is a class; give an instance of it.")
+    missing = [method for method in ("fit", "predict_proba") if not hasattr(estimator, method)]
+    if missing:
+        raise TypeError(
+            f"{name}={estimator!r} has no {' and no '.join(missing)}. Wrap a classifier that only "
+            "decides in sklearn.calibration.CalibratedClassifierCV."
+        )
+
+
+def _check_no_missing_labels(y: npt.NDArray[Any]) -> None:
+    missing = pd.isna(y)
+    if missing.any():
+        raise ValueError(
+            f"Input y contains NaN: {int(missing.sum())} of {len(y)} labels are missing (first: "
+            f"row {int(np.flatnonzero(missing)[0])}). Drop these rows, or label them."
+        )

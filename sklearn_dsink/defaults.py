@@ -1,0 +1,47 @@
+"""What ``None`` stands for: the default auxiliaries and the default target."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from skorch import NeuralNetClassifier
+from sklearn.ensemble import ExtraTreesClassifier
+from sklearn.kernel_approximation import Nystroem
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from torch import nn
+
+from .inputs import Float32Array, TabularEncoder
+from .nets import make_net
+
+
+def default_noise_aux() -> Any:
+    """Return extremely randomized trees, whose averages wrong labels hardly move."""
+    return make_pipeline(TabularEncoder(), ExtraTreesClassifier(200, min_samples_leaf=2))
+
+
+def default_imb_aux() -> Any:
+    """Return a kernel classifier that weighs all classes alike."""
+    return make_pipeline(
+        TabularEncoder(),
+        StandardScaler(),
+        Nystroem(n_components=300),
+        LogisticRegression(class_weight="balanced", max_iter=500),
+    )
+
+
+def default_target(inputs: Float32Array, n_classes: int, verbose: int = 0) -> NeuralNetClassifier:
+    """Return an untrained net for standardized inputs."""
+    center = inputs.mean(axis=0, dtype="float64")
+    scale = inputs.std(axis=0, dtype="float64")
+    scale[scale == 0] = 1.0
+    return make_net(
+        inputs.shape[1],
+        n_classes,
+        criterion=nn.CrossEntropyLoss,
+        n_samples=len(inputs),
+        center=center,
+        scale=scale,
+        verbose=verbose,
+    )
