@@ -165,8 +165,9 @@ def refine_noise_matrix(
 
     In turn the posterior of the true class counts each row by (true, given), and the counts, read
     as a noise matrix, give a new posterior. Each row of the matrix is shrunk towards symmetric
-    noise at the current overall rate, by `pseudo_count` rows an entry: a class of a few rows then
-    borrows what the whole set says about how often labels are wrong.
+    noise at the overall rate of the posterior it starts from, by `pseudo_count` rows an entry: a
+    class of a few rows then borrows what the whole set says about how often labels are wrong.
+    (At the rate of each round's posterior, the rounds could talk themselves into no noise.)
 
     Parameters
     ----------
@@ -202,16 +203,17 @@ def refine_noise_matrix(
     >>> y = np.array([0, 0, 1, 1])
     >>> refine_noise_matrix(y, proba, proba, pseudo_count=0.1).round(2)
     array([[0.67, 0.33],
-           [0.04, 0.96]])
+           [0.06, 0.94]])
     """
     n_samples, n_classes = proba.shape
     weight = np.ones(n_samples) if sample_weight is None else sample_weight
-    own = np.eye(n_classes, dtype=bool)
+    own = posterior[np.arange(n_samples), y]
+    wrong = 1.0 - float(np.average(own, weights=weight))
+    background = np.full((n_classes, n_classes), wrong / max(n_classes - 1, 1))
+    np.fill_diagonal(background, 1.0 - wrong)
     for _ in range(max_iter):
         counts = np.zeros((n_classes, n_classes))
         np.add.at(counts, y, posterior * weight[:, None])  # rows: given; transposed below
-        wrong = 1.0 - float(np.trace(counts)) / float(counts.sum())
-        background = np.where(own, 1.0 - wrong, wrong / max(n_classes - 1, 1))
         shrunk = counts.T + pseudo_count * n_classes * background
         noise_matrix = normalize_rows(shrunk + PROBA_FLOOR)
         posterior = label_posterior(proba, y, noise_matrix, sharpening=sharpening)

@@ -1,0 +1,237 @@
+"""Wrong labels found, against cleanlab on the same out-of-fold probabilities.
+
+    python benchmarks/label_issues.py --data FOLDER --out label_issues.json
+
+Both see the given labels and the out-of-fold probabilities of the same ExtraTrees forest; ours
+starts from the label posterior as surrogate labels. The tail is the third of the classes that is
+smallest by clean counts, and its rows are those that were *given* a tail class. Printed by cell:
+how well wrong labels are ranked, what the flags find and falsely accuse, the precision that was
+expected beside the one that came true, and how far the noise matrix and the class shares are from
+the truth. cleanlab is used as it comes, except that its ranking is shown in both its scores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from cells import available, make_cell
+from cleanlab.count import compute_confident_joint
+from cleanlab.filter import find_label_issues as cleanlab_issues
+from cleanlab.rank import get_label_quality_scores
+from sklearn.ensemble import ExtraTreesClassifier
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from sklearn_dsink.inspection import GROUPS, class_groups, find_label_issues
+from sklearn_dsink.noise_model import (
+    estimate_noise_matrix,
+    label_posterior,
+    refine_noise_matrix,
+)
+from sklearn_dsink.probabilities import deal_folds
+
+#: The noise of these cells is human or by rules: what counts as wrong is itself a judgement.
+REAL = ("trec6_weak", "agnews_weak", "hatespeech_crowd", "cifar10n")
+
+
+def out_of_fold(X: np.ndarray, y: np.ndarray, n_classes: int, seed: int) -> np.ndarray:
+    """Five-fold probabilities of a forest; a class that a fold lacks gets zero there."""
+    proba = np.zeros((len(y), n_classes))
+    for train, test in deal_folds(y, 5, np.random.RandomState(seed)):
+        trees = ExtraTreesClassifier(200, min_samples_leaf=2, random_state=seed)
+        trees.fit(X[train], y[train])
+        proba[np.ix_(test, trees.classes_)] = trees.predict_proba(X[test])
+    return proba
+
+
+def ranking(wrong: np.ndarray, tail: np.ndarray, badness: np.ndarray) -> dict[str, float]:
+    """AUROC and average precision of a ranking, over all rows and over those given the tail."""
+    scores = {
+        "auroc": roc_auc_score(wrong, badness),
+        "ap": average_precision_score(wrong, badness),
+    }
+    if 0 < wrong[tail].sum() < tail.sum():
+        scores["tail_auroc"] = roc_auc_score(wrong[tail], badness[tail])
+        scores["tail_ap"] = average_precision_score(wrong[tail], badness[tail])
+    return {name: float(value) for name, value in scores.items()}
+
+
+def flags(wrong: np.ndarray, tail: np.ndarray, flagged: np.ndarray) -> dict[str, float]:
+    """Recall on wrong labels and false flags on clean ones, over all rows and in the tail."""
+
+    def rate(rows: np.ndarray) -> float:
+        return float(flagged[rows].mean()) if rows.any() else float("nan")
+
+    return {
+        "recall": rate(wrong),
+        "false_flags": rate(~wrong),
+        "tail_recall": rate(wrong & tail),
+        "tail_false_flags": rate(~wrong & tail),
+    }
+
+
+def promised(issues: Any, wrong: np.ndarray) -> dict[str, list[float]]:
+    """By group: the expected precision, the one that came true, and the rows flagged."""
+    found = {}
+    for group in ("all", *GROUPS):
+        rows = issues["is_issue"] & ((issues["group"] == group) | (group == "all"))
+        if rows.any():
+            true = wrong[issues.index[rows]]
+            expected = issues.attrs["expected_precision"][group]
+            found[group] = [float(expected), float(true.mean()), len(true)]
+    return found
+
+
+def run(name: str, seed: int, data: Path | None) -> dict[str, Any]:
+    """Measure one cell."""
+    cell = make_cell(name, seed, data)
+    classes = np.unique(np.concatenate([cell.y_true, cell.y_observed]))
+    y, true = np.searchsorted(classes, cell.y_observed), np.searchsorted(classes, cell.y_true)
+    n_classes, wrong = len(classes), y != true
+    counts = np.bincount(true, minlength=n_classes)
+    tail = np.isin(y, np.argsort(counts, kind="stable")[: max(1, round(n_classes / 3))])
+
+    proba = out_of_fold(cell.X_train, y, n_classes, seed)
+    posterior = label_posterior(proba, y, estimate_noise_matrix(y, proba))
+    issues = find_label_issues(
+        y, posterior, noise_proba=proba, classes=np.arange(n_classes), class_counts=counts
+    ).sort_index()
+    noise_matrix = refine_noise_matrix(y, proba, posterior)
+    shares = label_posterior(proba, y, noise_matrix).mean(axis=0)
+
+    joint = compute_confident_joint(y, proba).T.astype(float)
+    joint /= joint.sum()
+    truth = np.zeros((n_classes, n_classes))
+    np.add.at(truth, (true, y), 1.0)
+    sizes = np.maximum(truth.sum(axis=1, keepdims=True), 1.0)
+
+    def matrix_error(matrix: np.ndarray) -> float:
+        return float(np.abs(matrix - truth / sizes)[counts > 0].sum(axis=1).mean())
+
+    joint_matrix = joint / np.maximum(joint.sum(axis=1, keepdims=True), 1e-12)
+    return {
+        "rows": len(y),
+        "wrong": float(wrong.mean()),
+        "tail_wrong": int(wrong[tail].sum()),
+        "tail_clean": int((~wrong)[tail].sum()),
+        "groups": np.unique(class_groups(counts)).tolist(),
+        "rank": {
+            "ours": ranking(wrong, tail, 1 - issues["quality"].to_numpy()),
+            "self_confidence": ranking(wrong, tail, 1 - get_label_quality_scores(y, proba)),
+            "normalized_margin": ranking(
+                wrong, tail, 1 - get_label_quality_scores(y, proba, method="normalized_margin")
+            ),
+        },
+        "flags": {
+            "ours": flags(wrong, tail, issues["is_issue"].to_numpy()),
+            "cleanlab": flags(wrong, tail, cleanlab_issues(y, proba, n_jobs=1)),
+        },
+        "precision": promised(issues, wrong),
+        "noise_matrix_l1": {
+            "ours": matrix_error(noise_matrix),
+            "confident_joint": matrix_error(joint_matrix),
+        },
+        "class_share_l1": {
+            "ours": float(np.abs(shares - counts / len(y)).sum()),
+            "confident_joint": float(np.abs(joint.sum(axis=1) - counts / len(y)).sum()),
+            "given": float(np.abs(np.bincount(y, minlength=n_classes) - counts).sum() / len(y)),
+        },
+    }
+
+
+def mean(runs: list[dict[str, Any]], *path: str) -> float:
+    """Mean over the seeds of one figure."""
+    values = []
+    for found in runs:
+        value: Any = found
+        for key in path:
+            value = value.get(key, float("nan"))
+        values.append(value)
+    return float(np.nanmean(values)) if not np.isnan(values).all() else float("nan")
+
+
+def report(results: dict[str, list[dict[str, Any]]]) -> None:
+    """Print the tables, and how many of the cells with injected noise ours wins."""
+    columns: dict[str, list[tuple[str, ...]]] = {
+        "AP, tail": [("rank", s, "tail_ap") for s in ("ours", "normalized_margin")],
+        "AUROC": [("rank", s, "auroc") for s in ("ours", "normalized_margin")],
+        "AP": [("rank", s, "ap") for s in ("ours", "normalized_margin")],
+        "AP, tail, self-confidence": [("rank", s, "tail_ap") for s in ("ours", "self_confidence")],
+        "recall, tail": [("flags", s, "tail_recall") for s in ("ours", "cleanlab")],
+        "false flags, tail": [("flags", s, "tail_false_flags") for s in ("ours", "cleanlab")],
+        "noise matrix L1": [("noise_matrix_l1", s) for s in ("ours", "confident_joint")],
+        "class shares L1": [("class_share_l1", s) for s in ("ours", "confident_joint")],
+    }  # fmt: skip
+    injected = [name for name in results if not name.startswith(REAL)]
+    print("| cell | " + " | ".join(columns) + " |")
+    print("|---" * (len(columns) + 1) + "|")
+    for name, runs in results.items():
+        pairs = [[mean(runs, *path) for path in paths] for paths in columns.values()]
+        print(f"| {name} | " + " | ".join(f"{a:.3f} / {b:.3f}" for a, b in pairs) + " |")
+    print(f"\nours / cleanlab; cells with injected noise won, of {len(injected)}:")
+    for title, (ours, theirs) in columns.items():
+        sign = -1 if "false" in title or "L1" in title else 1
+        gain = np.array(
+            [sign * (mean(results[c], *ours) - mean(results[c], *theirs)) for c in injected]
+        )
+        print(f"  {title}: better {(gain > 1e-9).sum()}, equal {(np.abs(gain) <= 1e-9).sum()}")
+    both = [
+        mean(results[c], "flags", "ours", "tail_recall")
+        >= mean(results[c], "flags", "cleanlab", "tail_recall")
+        and mean(results[c], "flags", "ours", "tail_false_flags")
+        <= mean(results[c], "flags", "cleanlab", "tail_false_flags")
+        for c in injected
+    ]
+    youden = [
+        (lambda ours, theirs: ours > theirs)(
+            *(
+                mean(results[c], "flags", who, "tail_recall")
+                - mean(results[c], "flags", who, "tail_false_flags")
+                for who in ("ours", "cleanlab")
+            )
+        )
+        for c in injected
+    ]
+    print(f"  flags, tail: recall and false flags both no worse {sum(both)}")
+    print(f"  flags, tail: recall minus false flags better {sum(youden)}")
+    print("\nexpected / true precision of the flags, pooled over the rows flagged:")
+    for kind, names in (
+        ("injected", injected),
+        ("real", [c for c in results if c not in injected]),
+    ):
+        for group in ("all", *GROUPS):
+            found = [r["precision"][group] for c in names for r in results[c]
+                     if group in r["precision"]]  # fmt: skip
+            if found:
+                expected, true, n = np.array(found).T
+                print(
+                    f"  {kind} {group}: {np.average(expected, weights=n):.3f} / "
+                    f"{np.average(true, weights=n):.3f} ({int(n.sum())} rows)"
+                )
+
+
+def main() -> None:
+    """Run the cells that are not in the file yet, then print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, help="folder of the .npz sets")
+    parser.add_argument("--out", type=Path, help="JSON of the results, read and added to")
+    parser.add_argument("--cells", nargs="*", help="default: every cell of the sets at hand")
+    parser.add_argument("--seeds", type=int, default=1)
+    args = parser.parse_args()
+    done = json.loads(args.out.read_text()) if args.out and args.out.exists() else {}
+    names = args.cells or available(args.data)
+    for name in names:
+        for seed in range(args.seeds):
+            key = f"{name}/{seed}"
+            if key not in done:
+                done[key] = run(name, seed, args.data)
+                if args.out:
+                    args.out.write_text(json.dumps(done, indent=1))
+    report({name: [done[f"{name}/{s}"] for s in range(args.seeds)] for name in names})
+
+
+if __name__ == "__main__":
+    main()
