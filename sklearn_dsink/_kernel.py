@@ -7,9 +7,9 @@ set larger than memory (or the members of a process group) can supply it in the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,10 @@ DEVICE_BLOCK_BYTES = 2**28
 
 # exp(-80) is still a normal float32; the budget is split between scores and potentials.
 SAFE_RANGE = 40.0
+
+# Longest sum taken in float32: the class totals of this many rows are added up in float64, which
+# keeps their error near that of a float32 kernel entry (2e-8) at no cost in time.
+SUMMED_ROWS = 128
 
 # Rows that the curvature is estimated from: enough for a direction, few enough to cost less than
 # a pass over a large set (measured in benchmarks/bench_transport.py).
@@ -51,14 +55,21 @@ def float64(values: Array, like: Array) -> Array:
     return xp.as_tensor(values, dtype=xp.float64, device=like.device)
 
 
+def no_grad(array: Array) -> Any:
+    """Return a context in which torch tracks no gradient."""
+    xp = namespace(array)
+    return nullcontext() if xp is np else xp.no_grad()
+
+
 def default_block_size(scores: Array) -> int:
     """Return how many rows of `scores` make one block."""
     on_device = namespace(scores) is not np and scores.device.type != "cpu"
     size = DEVICE_BLOCK_BYTES if on_device else BLOCK_BYTES
-    return max(64, size // (4 * scores.shape[1]))
+    rows = size // (4 * scores.shape[1])
+    return max(1, rows // SUMMED_ROWS) * SUMMED_ROWS
 
 
-def blocks(n_rows: int, block_size: int, start: int = 0) -> Iterator[slice]:
+def row_blocks(n_rows: int, block_size: int, start: int = 0) -> Iterator[slice]:
     """Cut ``range(start, n_rows)`` into slices of at most `block_size`."""
     for low in range(start, n_rows, block_size):
         yield slice(low, min(low + block_size, n_rows))
@@ -96,11 +107,33 @@ def exp_rows(scores: Array, shift: Array | None = None, out: Array | None = None
     return out.copy_(xp.exp(scores))
 
 
+def _sum_rows(ratio: Array, block: Array) -> Array:
+    """Return ``ratio @ block`` with at most `SUMMED_ROWS` terms added up in float32."""
+    n_rows, n_classes = block.shape
+    even = n_rows - n_rows % SUMMED_ROWS
+    total = float64(ratio[even:] @ block[even:], block)
+    if even:
+        ratio = ratio[:even].reshape(-1, 1, SUMMED_ROWS)
+        parts = ratio @ block[:even].reshape(-1, SUMMED_ROWS, n_classes)
+        total = total + parts.sum(axis=(0, 1), dtype=total.dtype)
+    return total
+
+
+def _reach(pieces: Iterable[Array]) -> Array:
+    """Return how far each class is behind the best one in the row where it is least so."""
+    closest: Array = -np.inf
+    for scores in pieces:
+        xp = namespace(scores)
+        behind = scores - xp.amax(scores, axis=1, keepdims=True)
+        closest = xp.maximum(float64(closest, scores), float64(xp.amax(behind, axis=0), scores))
+    return -closest
+
+
 def exact_totals(scores: Array, potentials: Array, weight: Array | None) -> Array:
     """Return the class shares ``sum_i w_i softmax(S_i + g) / sum_i w_i``, all of it in float64."""
     n_samples, n_classes = scores.shape
     totals = float64(np.zeros(n_classes), scores)
-    for rows in blocks(n_samples, default_block_size(scores)):
+    for rows in row_blocks(n_samples, default_block_size(scores)):
         labels = exp_rows(float64(scores[rows], scores), potentials)
         labels /= labels.sum(axis=1)[:, None]
         totals += labels.sum(axis=0) if weight is None else weight[rows] @ labels
@@ -140,7 +173,7 @@ class GibbsKernel:
         self.xp = namespace(scores)
         self.scores = scores
         self.block_size = block_size
-        self.shape = tuple(scores.shape)
+        self.shape: tuple[int, int] = tuple(scores.shape)
         kind = getattr(self.xp, dtype)
         if self.xp is np:
             self.matrix = np.empty(self.shape, dtype=kind)
@@ -174,7 +207,7 @@ class GibbsKernel:
         self.shift = shift
 
         def fill(start: int, stop: int) -> None:
-            for rows in blocks(stop, self.block_size, start):
+            for rows in row_blocks(stop, self.block_size, start):
                 exp_rows(self.scores[rows], shift, out=self.matrix[rows])
 
         self._over_shares(fill)
@@ -194,17 +227,24 @@ class GibbsKernel:
 
         def share(start: int, stop: int) -> Array:
             total = float64(np.zeros(self.shape[1]), self.scores)
-            for rows in blocks(stop, self.block_size, start):
+            for rows in row_blocks(stop, self.block_size, start):
                 block = self.matrix[rows]
                 ratio = block @ scale
                 if self.weight is None:
                     ratio = 1.0 / ratio
                 else:
                     ratio = self.weight[rows] / ratio
-                total += ratio @ block
+                total += _sum_rows(ratio, block)
             return total
 
-        return sum(self._over_shares(share)) * float64(scale, scale) / self.shape[0]
+        # Divided by their sum, which is 1 but for what rounding did to all rows alike.
+        total = sum(self._over_shares(share)) * float64(scale, scale)
+        return total / total.sum()
+
+    def reach(self) -> Array:
+        """Return potentials at which every class is the best one of some row."""
+        rows = row_blocks(self.shape[0], self.block_size)
+        return _reach(self.scores[block] for block in rows)
 
     def overlap(self, potentials: Array) -> tuple[Array, Array]:
         """Return ``D^-1/2 (sum_i w_i q_i q_i^T) D^-1/2`` and ``d``, from evenly spaced rows.
@@ -212,22 +252,100 @@ class GibbsKernel:
         ``d`` are the class shares of the rows used and ``D`` is its diagonal matrix, so that
         ``sqrt(d)`` is the eigenvector of the largest eigenvalue, 1.
         """
-        xp, n_classes = self.xp, self.shape[1]
         scale = self._scale(potentials)
         step = max(1, self.shape[0] // CURVATURE_ROWS)
-        gram = float64(np.zeros((n_classes, n_classes)), self.scores)
-        total = float64(np.zeros(n_classes), self.scores)
-        for rows in blocks(self.shape[0], self.block_size * step):
+        overlap = Overlap(potentials)
+        for rows in row_blocks(self.shape[0], overlap.chunk * step):
             strided = slice(rows.start, rows.stop, step)
             labels = self.matrix[strided] * scale
-            labels /= labels.sum(axis=1)[:, None]
-            if self.weight is not None:
-                weight = self.weight[strided]
-                total += weight @ labels
-                labels *= xp.sqrt(weight)[:, None]
-            else:
-                total += labels.sum(axis=0)
-            gram += labels.T @ labels
-        root = xp.sqrt(total)
+            overlap.add(labels, None if self.weight is None else self.weight[strided])
+        return overlap.normalised()
+
+
+class StreamedRows:
+    """The same sums as `GibbsKernel` over blocks that are read anew at each pass.
+
+    Parameters
+    ----------
+    blocks : callable
+        ``blocks()`` yields ``scores`` or ``(scores, sample_weight)``, numpy arrays.
+    n_classes : int
+        Columns of every block.
+    """
+
+    def __init__(self, blocks: Callable[[], Iterable[Any]], n_classes: int) -> None:
+        self.blocks = blocks
+        self.n_rows = 0
+        self.n_classes = n_classes
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows counted in the last pass, and classes."""
+        return self.n_rows, self.n_classes
+
+    def _pieces(self, step: int = 1) -> Iterator[tuple[Array, Array | None]]:
+        for item in self.blocks():
+            scores, weight = item if isinstance(item, tuple) else (item, None)
+            if scores.ndim != 2 or scores.shape[1] != self.n_classes:
+                raise ValueError(
+                    f"blocks must yield scores of shape (n_rows, {self.n_classes}), found "
+                    f"{tuple(scores.shape)}."
+                )
+            for rows in row_blocks(len(scores), step * default_block_size(scores)):
+                taken = slice(rows.start, rows.stop, step)
+                yield np.asarray(scores[taken]), None if weight is None else weight[taken]
+
+    def totals(self, potentials: Array) -> Array:
+        """Return the class shares, in float64."""
+        total = np.zeros(self.n_classes)
+        mass, self.n_rows = 0.0, 0
+        for scores, weight in self._pieces():
+            labels = exp_rows(scores, potentials)
+            ratio = 1.0 / labels.sum(axis=1)
+            if weight is not None:
+                ratio *= weight
+            total += _sum_rows(ratio, labels)
+            mass += len(scores) if weight is None else float(weight.sum())
+            self.n_rows += len(scores)
+        if not mass > 0:
+            raise ValueError(f"blocks must yield rows of positive weight, found a sum of {mass}.")
+        return total / total.sum()
+
+    def reach(self) -> Array:
+        """Return potentials at which every class is the best one of some row."""
+        return _reach(scores for scores, _ in self._pieces())
+
+    def overlap(self, potentials: Array) -> tuple[Array, Array]:
+        """Return the normalised overlap of the classes, from evenly spaced rows."""
+        overlap = Overlap(potentials)
+        for scores, weight in self._pieces(max(1, self.n_rows // CURVATURE_ROWS)):
+            overlap.add(exp_rows(scores, potentials), weight)
+        return overlap.normalised()
+
+
+class Overlap:
+    """Accumulates ``sum_i w_i q_i q_i^T`` over chunks of rows."""
+
+    def __init__(self, like: Array) -> None:
+        n_classes = len(like)
+        # Adding up the squares of n_classes should cost less than computing them.
+        self.chunk = max(SUMMED_ROWS, 2 * n_classes)
+        self.gram = float64(np.zeros((n_classes, n_classes)), like)
+        self.total = float64(np.zeros(n_classes), like)
+
+    def add(self, labels: Array, weight: Array | None) -> None:
+        """Take in rows proportional to surrogate labels; `labels` is overwritten."""
+        labels /= labels.sum(axis=1)[:, None]
+        if weight is None:
+            self.total += labels.sum(axis=0)
+        else:
+            self.total += weight @ labels
+            labels *= (weight**0.5)[:, None]
+        self.gram += labels.T @ labels
+
+    def normalised(self) -> tuple[Array, Array]:
+        """Return ``D^-1/2 gram D^-1/2`` and the class shares ``d`` of the rows taken in."""
+        xp = namespace(self.gram)
+        root = xp.sqrt(self.total)
         safe = xp.where(root > 0, root, xp.ones_like(root))
-        return gram / safe[:, None] / safe[None, :], total / total.sum()
+        return self.gram / safe[:, None] / safe[None, :], self.total / self.total.sum()

@@ -21,6 +21,7 @@ References
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any
@@ -31,14 +32,24 @@ from sklearn.exceptions import ConvergenceWarning
 
 from ._kernel import (
     GibbsKernel,
-    blocks,
+    StreamedRows,
     default_block_size,
     exact_totals,
     exp_rows,
     float64,
     namespace,
+    no_grad,
+    row_blocks,
 )
 from ._potentials import minimise
+from ._transport_checks import (
+    check_marginal,
+    check_number,
+    check_potentials,
+    check_relaxation,
+    check_scores,
+    check_weight,
+)
 
 Array = Any
 """A numpy array or a torch tensor."""
@@ -47,8 +58,8 @@ Array = Any
 # Measured by ``python benchmarks/bench_transport.py --crossover``.
 AUTO_POTENTIALS_SIZE = 0
 
-# Float32 totals are off by about 1e-8 to 1e-7; a tighter tolerance needs a float64 kernel.
-FLOAT32_TOL = 2e-7
+# Float32 totals are off by 1e-8 to 3e-7; a tighter tolerance needs a float64 kernel.
+FLOAT32_TOL = 5e-7
 
 
 @dataclass(frozen=True)
@@ -205,12 +216,12 @@ def surrogate_labels(scores: Array, potentials: Array, out: Array | None = None)
     Returns
     -------
     labels : array or tensor of shape (n_samples, n_classes)
-        Rows sum to 1, in the dtype of `scores`. The paper writes the transpose.
+        Rows sum to 1; float64 where `scores` are, else float32. The paper writes the transpose.
 
     Raises
     ------
     ValueError
-        If a score is not finite.
+        If a score is not finite, or an argument has the wrong shape or dtype.
 
     Examples
     --------
@@ -219,13 +230,20 @@ def surrogate_labels(scores: Array, potentials: Array, out: Array | None = None)
     >>> surrogate_labels(np.log([[0.8, 0.2]]), np.array([0.0, np.log(4)]))
     array([[0.5, 0.5]])
     """
-    xp = namespace(scores)
+    # Tensors in the memory of the processor are worked on as the arrays that share it.
+    source = check_scores(scores)
     if out is None:
-        out = xp.empty_like(scores)
-    potentials = float64(potentials, scores)
-    with _no_grad(xp):
-        for rows in blocks(scores.shape[0], default_block_size(scores)):
-            labels = exp_rows(scores[rows], potentials, out=out[rows])
+        target = namespace(source).empty_like(source)
+        shared = namespace(scores) is namespace(source)
+        out = target if shared else namespace(scores).from_numpy(target)
+    else:
+        target = check_scores(out)
+        if str(out.dtype).removeprefix("torch.") not in ("float32", "float64"):
+            raise ValueError(f"out must be float32 or float64, found {out.dtype}.")
+    shift = check_potentials("potentials", potentials, source.shape[1], source)
+    with no_grad(source):
+        for rows in row_blocks(source.shape[0], default_block_size(source)):
+            labels = exp_rows(source[rows], shift, out=target[rows])
             labels /= labels.sum(axis=1)[:, None]
     return out
 
@@ -245,9 +263,11 @@ def class_totals(scores: Array, potentials: Array, sample_weight: Array | None =
     shares : array or tensor of shape (n_classes,)
         ``sum_i w_i softmax(S_i + g) / sum_i w_i``, float64, sums to 1.
     """
-    with _no_grad(namespace(scores)):
-        weight = _mean_one(sample_weight, scores)
-        return exact_totals(scores, float64(potentials, scores), weight)
+    given, scores = scores, check_scores(scores)
+    weight = check_weight(sample_weight, scores.shape[0], scores)
+    shift = check_potentials("potentials", potentials, scores.shape[1], scores)
+    with no_grad(scores):
+        return float64(exact_totals(scores, shift, weight), given)
 
 
 def solve(
@@ -290,7 +310,7 @@ def solve(
         KL weight of the class constraint, >= 0. None or infinity is the hard constraint, 0 drops
         it.
     tol : float, default=1e-6
-        L1 distance between class shares at which to stop. Below 2e-7 the kernel of "potentials"
+        L1 distance between class shares at which to stop. Below 5e-7 the kernel of "potentials"
         is kept in float64.
     max_iter : int, default=1000
         Largest number of passes over the rows.
@@ -324,124 +344,116 @@ def solve(
     >>> surrogate_labels(scores, result.potentials).mean(axis=0).round(4)
     array([0.3333, 0.3333, 0.3333])
     """
-    xp = namespace(scores)
-    if xp is np:
-        scores = np.asarray(scores)
-        if scores.dtype not in (np.float32, np.float64):
-            scores = scores.astype(np.float32 if scores.dtype == np.float16 else np.float64)
-    elif scores.dtype not in (xp.float32, xp.float64):
-        scores = scores.to(xp.float32)
-    if scores.ndim != 2 or 0 in scores.shape:
-        raise ValueError(
-            "scores must have shape (n_samples, n_classes) and not be empty, found "
-            f"{tuple(scores.shape)}."
-        )
+    _check_options(solver, tol, max_iter)
+    given, scores = scores, check_scores(scores)
     n_samples, n_classes = scores.shape
-    marginal = _check_marginal(class_marginal, n_classes, scores)
-    gamma = _check_relaxation(relaxation)
-    _check_number("tol", tol, Real)
-    _check_number("max_iter", max_iter, Integral)
-    if solver not in ("auto", "pot", "potentials"):
-        raise ValueError(f'solver must be "auto", "pot" or "potentials", found {solver!r}.')
+    marginal = check_marginal(class_marginal, n_classes, scores)
+    weight = check_weight(sample_weight, n_samples, scores)
+    start = check_potentials("init", init, n_classes, scores)
+    gamma = check_relaxation(relaxation)
     if solver == "auto":
         big = n_samples * n_classes >= AUTO_POTENTIALS_SIZE
         solver = "potentials" if big else "pot"
-    start = float64(np.zeros(n_classes) if init is None else init, scores)
-    if tuple(start.shape) != (n_classes,) or not bool(xp.isfinite(start).all()):
-        raise ValueError(f"init must be {n_classes} finite numbers, found {init!r}.")
-
-    with _no_grad(xp):
-        weight = _mean_one(sample_weight, scores)
+    with no_grad(scores):
         if solver == "pot":
-            from ._pot import solve_pot
+            from ._pot import solve_pot  # takes a second to import
 
-            potentials, n_iter, totals, gap = solve_pot(
-                scores, marginal, weight, gamma, tol, max_iter, start
-            )
+            solution = solve_pot(scores, marginal, weight, gamma, tol, max_iter, start)
         else:
-            kernel = GibbsKernel(
+            with GibbsKernel(
                 scores,
                 weight,
                 dtype="float32" if tol >= FLOAT32_TOL else "float64",
                 block_size=block_size or default_block_size(scores),
                 n_jobs=effective_n_jobs(n_jobs),
-            )
-            with kernel:
-                potentials, n_iter, totals, gap = minimise(
-                    kernel, marginal, gamma, tol, max_iter, start
-                )
-        error = float(abs(totals - marginal).sum())
+            ) as kernel:
+                solution = minimise(kernel, marginal, gamma, tol, max_iter, start)
+        return _result(solution, marginal, tol, solver, like=given)
+
+
+def solve_blocks(
+    blocks: Callable[[], Iterable[Any]],
+    class_marginal: Array,
+    *,
+    relaxation: float | None = None,
+    tol: float = 1e-6,
+    max_iter: int = 1000,
+    init: Array | None = None,
+) -> TransportResult:
+    """Find the class potentials of scores that are larger than memory.
+
+    The scores are read anew at each pass and one block of them is held at a time; otherwise this
+    is `solve` with ``solver="potentials"``.
+
+    Parameters
+    ----------
+    blocks : callable
+        ``blocks()`` starts a new pass and yields ``scores`` or ``(scores, sample_weight)``, in the
+        same order each time: arrays of shapes (n_rows, n_classes) and (n_rows,).
+    class_marginal : array-like of shape (n_classes,)
+        Class shares asked for: positive, sum 1.
+    relaxation, tol, max_iter, init
+        As in `solve`.
+
+    Returns
+    -------
+    result : TransportResult
+
+    Raises
+    ------
+    ValueError
+        If an argument has the wrong shape or values, or there are no rows.
+
+    Warns
+    -----
+    ConvergenceWarning
+        If the class shares are further than `tol` from those asked for.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_dsink.transport import solve_blocks
+    >>> scores = np.log([[0.7, 0.3], [0.6, 0.4], [0.2, 0.8]])
+    >>> result = solve_blocks(lambda: iter([scores[:2], scores[2:]]), [0.5, 0.5])
+    >>> result.converged
+    True
+    """
+    _check_options("potentials", tol, max_iter)
+    marginal = np.asarray(class_marginal, dtype=np.float64)
+    marginal = check_marginal(marginal, marginal.size, marginal)
+    start = check_potentials("init", init, len(marginal), marginal)
+    gamma = check_relaxation(relaxation)
+    solution = minimise(StreamedRows(blocks, len(marginal)), marginal, gamma, tol, max_iter, start)
+    return _result(solution, marginal, tol, "potentials", like=marginal)
+
+
+def _check_options(solver: str, tol: float, max_iter: int) -> None:
+    if solver not in ("auto", "pot", "potentials"):
+        raise ValueError(f'solver must be "auto", "pot" or "potentials", found {solver!r}.')
+    check_number("tol", tol, Real)
+    check_number("max_iter", max_iter, Integral)
+
+
+def _result(
+    solution: tuple[Array, int, Array, float],
+    marginal: Array,
+    tol: float,
+    solver: str,
+    like: Array,
+) -> TransportResult:
+    potentials, n_iter, totals, gap = solution
     if not gap <= tol:
         warnings.warn(
             f"The transport ({solver}) stopped after {n_iter} iterations with class shares "
             f"{gap:.2g} away from optimal in L1, where tol={tol:.2g} was asked for. Increase "
             "max_iter, raise tol, soften the probabilities, or relax the class constraint.",
             ConvergenceWarning,
-            stacklevel=2,
+            stacklevel=3,
         )
     return TransportResult(
-        potentials=potentials - potentials.mean(),
+        potentials=float64(potentials - potentials.mean(), like),
         n_iter=n_iter,
-        marginal_error=error,
+        marginal_error=float(abs(totals - marginal).sum()),
         converged=bool(gap <= tol),
         solver=solver,
     )
-
-
-def _no_grad(xp: Any) -> Any:
-    """Return a context in which no gradient is tracked."""
-    from contextlib import nullcontext
-
-    return nullcontext() if xp is np else xp.no_grad()
-
-
-def _check_number(name: str, value: Any, kind: Any) -> None:
-    if not isinstance(value, kind) or isinstance(value, bool) or not value > 0:
-        wanted = "an integer" if kind is Integral else "a number"
-        raise ValueError(f"{name} must be {wanted} > 0, found {value!r}.")
-
-
-def _check_relaxation(relaxation: float | None) -> float:
-    if relaxation is None:
-        return np.inf
-    if not isinstance(relaxation, Real) or not relaxation >= 0:
-        raise ValueError(f"relaxation must be None or a number >= 0, found {relaxation!r}.")
-    return float(relaxation)
-
-
-def _check_marginal(class_marginal: Array, n_classes: int, like: Array) -> Array:
-    marginal = float64(class_marginal, like)
-    if tuple(marginal.shape) != (n_classes,):
-        raise ValueError(
-            f"class_marginal must have shape ({n_classes},), one share for each column of scores, "
-            f"found {tuple(marginal.shape)}."
-        )
-    total = float(marginal.sum())
-    if not bool((marginal > 0).all()) or not np.isfinite(total):
-        raise ValueError(
-            "class_marginal must be positive and finite: a class of share 0 would vanish from the "
-            f"labels. Found {class_marginal!r}; see floor_marginal."
-        )
-    if abs(total - 1) > 1e-6:
-        raise ValueError(
-            f"class_marginal must sum to 1, found {total:.8g}. Divide class totals by their sum."
-        )
-    return marginal / total
-
-
-def _mean_one(sample_weight: Array | None, scores: Array) -> Array | None:
-    """Check the masses of the rows and scale them to mean 1."""
-    if sample_weight is None:
-        return None
-    weight = float64(sample_weight, scores)
-    if tuple(weight.shape) != (scores.shape[0],):
-        raise ValueError(
-            f"sample_weight must have shape ({scores.shape[0]},), found {tuple(weight.shape)}."
-        )
-    total = float(weight.sum())
-    if not bool((weight >= 0).all()) or not 0 < total < np.inf:
-        raise ValueError(
-            "sample_weight must be finite and >= 0 with a positive sum, found values between "
-            f"{float(weight.min())} and {float(weight.max())}."
-        )
-    return weight * (scores.shape[0] / total)

@@ -74,8 +74,8 @@ def test_float32_meets_the_default_tolerance(problem):
     result = solve(scores, marginal, sample_weight=weight, solver="potentials")
     shares = class_totals(scores, result.potentials, weight)
     assert result.converged
-    assert abs(shares - marginal).sum() <= 1.2e-6
-    assert_allclose(result.marginal_error, abs(shares - marginal).sum(), atol=2e-7)
+    assert abs(shares - marginal).sum() <= 1.4e-6
+    assert_allclose(result.marginal_error, abs(shares - marginal).sum(), atol=4e-7)
 
 
 @pytest.mark.parametrize("solver", ["pot", "potentials"])
