@@ -29,6 +29,7 @@ from skorch import NeuralNetClassifier
 from torch import nn
 
 from ._arrays import FloatArray, safe_log
+from .auxiliaries import request_weights
 from .defaults import default_imb_aux, default_noise_aux, default_target
 from .inputs import Float32Array, TabularEncoder, validate_features
 from .noise_model import estimate_noise_matrix, label_posterior
@@ -128,10 +129,10 @@ class DSinkClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
     # One resolver for each default: fit, routing and tags all ask here.
 
     def _get_noise_aux(self) -> Any:
-        return default_noise_aux() if self.noise_aux is None else self.noise_aux
+        return request_weights(default_noise_aux()) if self.noise_aux is None else self.noise_aux
 
     def _get_imb_aux(self) -> Any:
-        return default_imb_aux() if self.imb_aux is None else self.imb_aux
+        return request_weights(default_imb_aux()) if self.imb_aux is None else self.imb_aux
 
     def _get_target(self, inputs: Float32Array, n_classes: int) -> NeuralNetClassifier:
         return default_target(inputs, n_classes) if self.target is None else self.target
@@ -175,6 +176,7 @@ class DSinkClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
             If a transport did not meet its class shares within `tol`.
         """
         _raise_for_params(params, self, "fit")
+        self._forget()
         X, codes, weight = self._validate(X, y, sample_weight)
         n_samples, n_classes = len(codes), len(self.classes_)
         rng = check_random_state(self.random_state)
@@ -211,6 +213,7 @@ class DSinkClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
             warmup=self.warmup,
             every=self.renew_every,
             seed=rng.randint(_MAX_SEED),
+            verbose=self.verbose,
         )
         labels, facts = labeler(log_probabilities(target, inputs, corrected=True))
 
@@ -225,7 +228,7 @@ class DSinkClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         self.class_marginal_ = marginal
         self.surrogate_labels_ = labels
         self.class_potentials_ = labeler.result.potentials
-        self.transport_n_iter_ = labeler.result.n_iter
+        self.transport_n_iter_ = self.n_iter_ = labeler.result.n_iter
         self.transport_error_ = labeler.result.marginal_error
         self.history_ = [
             {key: value for key, value in epoch.items() if key != "batches"}
@@ -306,6 +309,8 @@ class DSinkClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         """Fit f_N and f_L, and their probabilities for the training rows."""
         fit_params = None
         if _routing_enabled():
+            if weight is not None:
+                params = {**params, "sample_weight": weight}
             routed = process_routing(self, "fit", **params)
             fit_params = {name: routed[name].fit for name in ("noise_aux", "imb_aux")}
         fitted = fit_auxiliaries(
@@ -319,6 +324,7 @@ class DSinkClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
             fit_params=fit_params,
             n_jobs=self.n_jobs,
             random_state=rng,
+            verbose=self.verbose,
         )
         return fitted["noise_aux"], fitted["imb_aux"]
 
@@ -362,12 +368,16 @@ class DSinkClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         if self.alpha == 0 and self.base_loss is None:
             raise ValueError("alpha=0 with base_loss=None leaves the target nothing to learn.")
         X = validate_features(self, X, reset=True)
+        if X.shape[0] < 2:
+            raise ValueError(
+                "X has 1 sample (n_samples = 1): learning classes needs two rows or more."
+            )
         if y is None:
             raise ValueError(
                 f"{type(self).__name__} requires y to be passed, but the target y is None"
             )
         y = column_or_1d(y, warn=True)
-        _check_no_missing_labels(y)
+        _check_finite_labels(y)
         check_classification_targets(y)
         check_consistent_length(X, y)
         self.classes_, codes = np.unique(y, return_inverse=True)
@@ -379,9 +389,22 @@ class DSinkClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         if sample_weight is None:
             return X, codes, None
         weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
-        if weight.sum() == 0:
-            raise ValueError("All sample weights are zero: no row is left to learn from.")
+        present = np.unique(codes[weight > 0])
+        if len(present) < 2:
+            raise ValueError(
+                f"sample_weight is positive on rows of {len(present)} class(es) only, "
+                f"{self.classes_[present].tolist()}: a classifier needs two or more. Give rows "
+                "of other classes a positive weight."
+            )
         return X, codes, weight / weight.mean()
+
+    def _forget(self) -> None:
+        """Drop an earlier fit first: one that fails half-way must not pass for a fitted one."""
+        for name in [name for name in vars(self) if name.endswith("_")]:
+            delattr(self, name)
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "target_")
 
     def get_metadata_routing(self) -> MetadataRouter:
         """Get metadata routing of this object: ``fit`` passes on to both auxiliaries.
@@ -418,7 +441,12 @@ def _check_auxiliary(estimator: Any, name: str) -> None:
         )
 
 
-def _check_no_missing_labels(y: npt.NDArray[Any]) -> None:
+def _check_finite_labels(y: npt.NDArray[Any]) -> None:
+    if y.dtype.kind == "f" and np.isinf(y).any():
+        raise ValueError(
+            f"Input y contains infinity (first: row {int(np.flatnonzero(np.isinf(y))[0])}). "
+            "Drop these rows, or label them."
+        )
     missing = pd.isna(y)
     if missing.any():
         raise ValueError(

@@ -16,10 +16,12 @@ import numpy as np
 import numpy.typing as npt
 from joblib import Parallel, delayed
 from sklearn.base import clone
+from sklearn.dummy import DummyClassifier
 from sklearn.model_selection import check_cv
 from sklearn.utils import _safe_indexing
 
 from ._arrays import FloatArray, normalize_rows
+from ._progress import Progress
 from ._seeding import seeded
 from .auxiliaries import as_read_by, is_frozen, prepare, weight_parameters
 
@@ -305,6 +307,8 @@ def _fit_and_predict(
     stage: str,
 ) -> FloatArray:
     train, test = fold
+    if len(np.unique(y[train])) == 1:  # many classifiers refuse a single class
+        estimator, fit_params = DummyClassifier(), {}
     fitted = _fit(estimator, X, y, train, fit_params, seed, name, stage)
     return predict_aligned(fitted, _safe_indexing(X, test), classes, class_share, name)
 
@@ -321,7 +325,7 @@ def fit_auxiliaries(
     fit_params: dict[str, dict[str, Any]] | None = None,
     n_jobs: int | None = None,
     random_state: np.random.RandomState,
-    progress: Any = None,
+    verbose: int = 0,
 ) -> dict[str, Auxiliary]:
     """Fit auxiliaries on all rows and give their probabilities for the training rows.
 
@@ -340,20 +344,25 @@ def fit_auxiliaries(
     folds : list of (train, test) or None
         None gives in-sample probabilities.
     sample_weight : ndarray of shape (n_samples,), default=None
-        Passed to the auxiliaries that accept it; others are named in a warning.
+        Passed to the auxiliaries that accept it; others are named in a warning.  Rows of weight 0
+        are in no training part, so that they count for nothing with any auxiliary.
     fit_params : dict of str to dict, default=None
         Routed parameters by auxiliary, in place of `sample_weight`.
     n_jobs : int, default=None
         Fits that run at the same time, over auxiliaries and folds.
     random_state : RandomState
         Source of the seeds.
-    progress : callable, default=None
-        Called with the number of fits to do, then with each result's iterator.
+    verbose : int, default=0
+        Above 0, the fits are counted aloud.
 
     Returns
     -------
     fitted : dict of str to Auxiliary
     """
+    heavy = None
+    if sample_weight is not None and not np.all(sample_weight > 0):
+        heavy = np.flatnonzero(sample_weight > 0)
+        folds = folds and [(train[sample_weight[train] > 0], test) for train, test in folds]
     tasks, owners = [], []
     prepared: dict[str, Any] = {}
     for name, estimator in auxiliaries.items():
@@ -371,7 +380,7 @@ def fit_auxiliaries(
                     stacklevel=3,
                 )
         seed = int(random_state.randint(np.iinfo(np.int32).max))
-        tasks.append(delayed(_fit)(ready, X, y, None, params, seed, name, "all rows"))
+        tasks.append(delayed(_fit)(ready, X, y, heavy, params, seed, name, "all rows"))
         owners.append((name, None))
         for number, fold in enumerate(folds or [], start=1):
             stage = f"fold {number} of {len(folds or [])}"
@@ -383,8 +392,7 @@ def fit_auxiliaries(
             owners.append((name, fold[1]))
 
     results: Iterable[Any] = Parallel(n_jobs=n_jobs, return_as="generator")(tasks)
-    if progress is not None:
-        results = progress(results, total=len(tasks))
+    progress = Progress("auxiliary fits", len(tasks), verbose)
     models = {name: ready for name, ready in prepared.items() if is_frozen(ready)}
     proba = {
         name: np.empty((len(y), len(classes)))
@@ -396,6 +404,8 @@ def fit_auxiliaries(
             models[name] = result
         else:
             proba[name][rows] = result
+        progress.advance()
+    progress.close()
     for name in prepared.keys() - proba.keys():
         proba[name] = predict_aligned(models[name], X, classes, class_share, name)
     return {name: Auxiliary(models[name], proba[name]) for name in prepared}

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from ._arrays import FloatArray
+from ._progress import EpochProgress
 from ._seeding import seeded
 from .iterators import TensorIterator
 
@@ -273,16 +274,21 @@ def prepare_net(
 
 
 def _train(
-    net: NeuralNetClassifier, X: Any, target: dict[str, Any], renewal: RenewSurrogate | None
+    net: NeuralNetClassifier,
+    X: Any,
+    target: dict[str, Any],
+    renewal: RenewSurrogate | None,
+    progress: EpochProgress,
 ) -> None:
-    """Train as ``net.fit`` does, with a renewal after each epoch, and let a user's Ctrl-C through.
+    """Train as ``net.fit`` does, with our callbacks besides, and let a user's Ctrl-C through.
 
     skorch's EarlyStopping ends the training by a KeyboardInterrupt, and ``fit`` swallows any.
     """
     net.initialize()
     own_callbacks = list(net.callbacks_)
     if renewal is not None:  # first, so that the others find its figures in the history
-        net.callbacks_.insert(0, ("renew_surrogate", renewal))
+        net.callbacks_.insert(0, ("renewal", renewal))
+    net.callbacks_.append(("progress", progress))
     net.notify("on_train_begin", X=X, y=target)
     try:
         net.fit_loop(X, target)
@@ -294,7 +300,7 @@ def _train(
         if not stopped:
             raise
     net.notify("on_train_end", X=X, y=target)
-    net.callbacks_ = own_callbacks  # the renewal holds the training data, and is done
+    net.callbacks_ = own_callbacks  # ours hold the training data, and are done
 
 
 def fit_target(
@@ -311,6 +317,7 @@ def fit_target(
     warmup: int,
     every: int,
     seed: int,
+    verbose: int = 0,
 ) -> NeuralNetClassifier:
     """Train a clone of `net` on labels and surrogate labels that are renewed as it learns.
 
@@ -334,6 +341,8 @@ def fit_target(
         Epochs before the first renewal, and between renewals.
     seed : int
         Seeds the initial weights and the batches; the global generators are left alone.
+    verbose : int, default=0
+        Above 0, the epochs are counted aloud.
 
     Returns
     -------
@@ -350,6 +359,6 @@ def fit_target(
         "weight": weight.astype(np.float32),
     }
     with seeded(seed):
-        _train(fitted, X, target, renewal)
+        _train(fitted, X, target, renewal, EpochProgress(verbose))
     fitted.classes_inferred_ = np.arange(surrogate.shape[1])  # skorch kept the whole target here
     return fitted
