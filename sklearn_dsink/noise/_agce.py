@@ -1,0 +1,104 @@
+"""Training with asymmetric generalised cross-entropy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from numbers import Real
+from typing import Any, ClassVar
+
+import numpy as np
+from sklearn.utils._param_validation import Interval
+
+from ..losses import AGCE, SampleLoss
+from ..net_classifier import BaseNetClassifier
+
+
+class AGCEClassifier(BaseNetClassifier):
+    """Net trained with asymmetric generalised cross-entropy ((a + 1)^q - (a + p_y)^q) / q.
+
+    Asymmetric losses tolerate any noise that leaves the true class the likeliest label.
+
+    Parameters
+    ----------
+    a : float, default=0.6
+        Offset under the power.
+    q : float, default=0.6
+        Exponent.
+    hidden_layer_sizes, numeric_embedding, dropout, max_epochs, batch_size, lr, weight_decay, \
+            class_weight, early_stopping, validation_fraction, patience, callbacks, device, \
+            compile, verbose, random_state
+        As in :class:`~sklearn_dsink.NetClassifier`.
+
+    Attributes
+    ----------
+    classes_, net_, history_, n_iter_, n_features_in_, feature_names_in_
+        As in :class:`~sklearn_dsink.NetClassifier`.
+
+    References
+    ----------
+    X. Zhou, X. Liu, J. Jiang, X. Gao, X. Ji: Asymmetric Loss Functions for Learning with Noisy
+    Labels. ICML 2021. Equation 17.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn_dsink.datasets import flip_labels
+    >>> from sklearn_dsink.noise import AGCEClassifier
+    >>> X, y = load_iris(return_X_y=True)
+    >>> y_noisy, _ = flip_labels(y, 0.3, random_state=0)
+    >>> clf = AGCEClassifier(random_state=0).fit(X, y_noisy)
+    >>> bool(clf.score(X, y) > 0.9)
+    True
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **BaseNetClassifier._parameter_constraints,
+        "a": [Interval(Real, 0, None, closed="neither")],
+        "q": [Interval(Real, 0, None, closed="neither")],
+    }
+
+    def __init__(
+        self,
+        a: float = 0.6,
+        q: float = 0.6,
+        *,
+        hidden_layer_sizes: Sequence[int] = (256,),
+        numeric_embedding: str | None = None,
+        dropout: float = 0.1,
+        max_epochs: int = 60,
+        batch_size: int | None = None,
+        lr: float = 2e-3,
+        weight_decay: float = 1e-2,
+        class_weight: str | dict[Any, float] | None = None,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.15,
+        patience: int = 10,
+        callbacks: Sequence[Any] | None = None,
+        device: str = "cpu",
+        compile: bool = False,
+        verbose: int = 0,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None:
+        super().__init__(
+            hidden_layer_sizes=hidden_layer_sizes,
+            numeric_embedding=numeric_embedding,
+            dropout=dropout,
+            max_epochs=max_epochs,
+            batch_size=batch_size,
+            lr=lr,
+            weight_decay=weight_decay,
+            class_weight=class_weight,
+            early_stopping=early_stopping,
+            validation_fraction=validation_fraction,
+            patience=patience,
+            callbacks=callbacks,
+            device=device,
+            compile=compile,
+            verbose=verbose,
+            random_state=random_state,
+        )
+        self.a = a
+        self.q = q
+
+    def _make_loss(self) -> SampleLoss:
+        return AGCE(self.a, self.q)
