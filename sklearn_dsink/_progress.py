@@ -68,7 +68,7 @@ class Progress:
             self.bar.close()
 
 
-class EpochProgress(Callback):  # type: ignore[misc]
+class EpochProgress(Callback):
     """Show the target's epochs with their loss and the transport's error.
 
     Parameters

@@ -56,7 +56,122 @@ PAPER: dict[str, Any] = {
 
 
 class DSinkClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
-    """x."""
+    """Distil a noise-robust and an imbalance-robust classifier into one (D-SINK).
+
+    One auxiliary looks after wrong labels, the other after classes of very different size.
+    Surrogate labels follow the first sample by sample, while their class totals are those that
+    both and the given labels support; optimal transport finds them, and a neural target learns
+    from them as it helps to renew them.
+
+    Parameters
+    ----------
+    noise_aux : classifier, default=None
+        Robust to label noise (f_N).  Any classifier with ``predict_proba``: scikit-learn's,
+        imbalanced-learn's, a Pipeline, a skorch ``NeuralNetClassifier`` (it is given float32
+        features and label codes), or a ``FrozenEstimator``, which is used as it is and never
+        refitted.  None is extremely randomized trees.
+    imb_aux : classifier, default=None
+        Robust to class imbalance (f_L).  None is a kernel classifier that weighs all classes
+        alike.
+    target : skorch.NeuralNetClassifier, default=None
+        The net that learns (f).  Its module, optimizer, callbacks, device and epochs are its own;
+        its loss is replaced.  A criterion of ``NLLLoss``, skorch's default, says that the module
+        returns probabilities, any other that it returns logits.  None is a net for tables and
+        embeddings.
+    alpha : float, default=4.0
+        Weight of the surrogate label against the given label in the target's loss.
+    cv : int, splitter, iterable or None, default=5
+        Folds of the auxiliaries' training probabilities.  None takes in-sample probabilities, as
+        the paper does.  An integer deals out the rows so that classes of any size fit.
+    class_prior : {"uniform", "train"} or array-like of shape (n_classes,), default="uniform"
+        Class prior that predictions answer for.  "train" is `class_marginal_`.  May be changed on
+        the fitted classifier: the correction is exact and needs no refit.
+    noise_correction : {"transition"} or None, default="transition"
+        Whether f_N is corrected for the noise it was fitted on, and the given label put back, by
+        the noise matrix.
+    class_marginal : {"estimated", "noise_aux", "imb_aux"} or array-like, default="estimated"
+        Class shares that the surrogate labels meet: those the corrected labels support, or an
+        auxiliary's mean probabilities, or given ones in the order of the sorted classes.
+    base_loss : {"cross_entropy"}, nn.Module or None, default="cross_entropy"
+        Loss of the given labels.  A module is called with (logits, labels) and returns one loss a
+        row, such as those of :mod:`sklearn_dsink.losses`.
+    prior_correction : bool, default=True
+        Whether the target's loss explains the class shares by a shift of its logits, so that the
+        net itself answers for the uniform prior.
+    combine : bool, default=True
+        Whether predictions are the geometric mean of the target and the prior-corrected
+        auxiliaries, or the target's alone.
+    relaxation : float or None, default=None
+        KL weight of the class totals; None asks for them exactly, 0 drops them.
+    warmup : int, default=5
+        Epochs before the surrogate labels are first renewed; until then they are f_N's.
+    renew_every : int, default=1
+        Epochs between renewals.
+    solver : {"auto", "pot", "potentials"}, default="auto"
+        Transport solver, see :func:`sklearn_dsink.transport.solve`.
+    tol : float, default=1e-6
+        Largest L1 distance of the class shares reached from those asked for.
+    max_iter : int, default=1000
+        Most iterations of one transport.
+    n_jobs : int, default=None
+        Auxiliary fits that run at the same time.
+    random_state : int, RandomState instance or None, default=None
+        Fixes folds, the auxiliaries' open seeds, initial weights and batches.  The global
+        generators are left as they were.
+    verbose : int, default=0
+        0 is silent, 1 counts fits and epochs, 2 prints a line an epoch besides.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        Sorted labels.
+    n_features_in_ : int
+        Columns of X.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the columns, where X has string names.
+    noise_aux_, imb_aux_ : classifier
+        Auxiliaries fitted on all rows.
+    noise_aux_proba_, imb_aux_proba_ : ndarray of shape (n_samples, n_classes)
+        Their probabilities of the training rows, out-of-fold unless `cv` is None.
+    target_ : skorch.NeuralNetClassifier
+        Fitted target; its classes are codes ``0..n_classes-1``.
+    surrogate_labels_ : ndarray of shape (n_samples, n_classes)
+        What each training label probably is; rows sum to 1.  The transpose of the paper's Q,
+        which sums to ``n_samples`` as well.
+    class_marginal_ : ndarray of shape (n_classes,)
+        Class shares that the surrogate labels meet; sums to 1.
+    class_potentials_ : ndarray of shape (n_classes,)
+        Logarithm of the paper's u, of mean 0.
+    noise_matrix_ : ndarray of shape (n_classes, n_classes)
+        Estimated P(given label | true label); rows sum to 1.
+    transport_n_iter_ : int
+        Iterations of the last transport.
+    transport_error_ : float
+        L1 distance of its class shares from `class_marginal_`.
+    history_ : list of dict
+        An entry an epoch: ``train_loss``, ``marginal_error``, ``labels_moved``, ...
+
+    See Also
+    --------
+    sklearn_dsink.PAPER : Settings of the published method.
+    NetClassifier : The target's net as a classifier of its own.
+
+    References
+    ----------
+    .. [1] Hong et al. (2025). Dual-granularity Sinkhorn distillation for enhanced learning from
+       long-tailed noisy data. arXiv:2510.08179.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_wine
+    >>> from sklearn_dsink import DSinkClassifier
+    >>> from sklearn_dsink.datasets import flip_labels
+    >>> X, y = load_wine(return_X_y=True)
+    >>> y_given, _ = flip_labels(y, 0.3, random_state=0)
+    >>> clf = DSinkClassifier(random_state=0).fit(X, y_given)
+    >>> clf.score(X, y) > 0.9
+    True
+    """
 
     _parameter_constraints: dict[str, list[Any]] = {
         "noise_aux": [object],
@@ -215,7 +330,7 @@ class DSinkClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
             seed=rng.randint(_MAX_SEED),
             verbose=self.verbose,
         )
-        labels, facts = labeler(log_probabilities(target, inputs, corrected=True))
+        labels, _ = labeler(log_probabilities(target, inputs, corrected=True))
 
         self.noise_aux_, self.noise_aux_proba_ = noise.estimator, noise.proba
         self.imb_aux_, self.imb_aux_proba_ = imb.estimator, imb.proba
@@ -270,7 +385,8 @@ class DSinkClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         log_target = log_probabilities(self.target_, inputs, corrected=False).astype(np.float64)
         if not self._prior_corrected:
             log_target -= np.log(self.class_marginal_)
-        scores, weights = [log_target], [1.0]
+        scores: list[FloatArray] = [log_target]
+        weights = [1.0]
         if self.combine:
             for name in ("noise_aux", "imb_aux"):
                 proba = self._auxiliary_proba(X, name)

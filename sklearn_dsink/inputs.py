@@ -125,7 +125,7 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
         self.fit_transform(X, y)
         return self
 
-    def fit_transform(self, X: Any, y: Any = None) -> Float32Array:  # type: ignore[override]
+    def fit_transform(self, X: Any, y: Any = None) -> Float32Array:
         """Learn the columns' encodings and encode the training rows in one pass.
 
         Parameters
@@ -197,6 +197,7 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         tags.input_tags.allow_nan = True
+        tags.transformer_tags.preserves_dtype = []  # nets read float32
         return tags
 
 

@@ -36,6 +36,18 @@ class LossEpochs(Callback):
         net.criterion_.loss.set_epoch(len(net.history) - 1, net.max_epochs)
 
 
+class StopAfter(Callback):
+    """End the training after a number of epochs, whatever the schedule had planned."""
+
+    def __init__(self, n_epochs: int) -> None:
+        self.n_epochs = n_epochs
+
+    def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
+        """Stop as skorch's own callbacks do: by the exception that its loop catches."""
+        if len(net.history) >= self.n_epochs:
+            raise KeyboardInterrupt
+
+
 class BaseNetClassifier(ClassifierMixin, BaseEstimator):
     """A tabular net trained with one loss; subclasses say which.
 
@@ -172,21 +184,33 @@ class BaseNetClassifier(ClassifierMixin, BaseEstimator):
         codes: npt.NDArray[np.int64],
         weight: npt.NDArray[np.float32],
         seed: int,
+        *,
+        valid: npt.NDArray[np.int64] | None = None,
+        n_epochs: int | None = None,
     ) -> None:
-        """Train on checked data: float32 rows, labels 0..n_classes-1, weights of mean 1."""
+        """Train on checked data: float32 rows, labels 0..n_classes-1, weights of mean 1.
+
+        The rows `valid` are held back and their loss is written into the history; without them
+        early stopping draws its own. `n_epochs` ends a schedule of `max_epochs` ahead of time.
+        """
         n_samples, n_classes = X.shape[0], len(self.classes_)
         target = {
             "label": codes.astype(np.int64),
             "weight": weight,
             "index": np.arange(n_samples),
         }
-        train, valid = np.arange(n_samples), None
-        if self.early_stopping:
-            train, valid = self._split(codes, seed)
+        if valid is None and self.early_stopping:
+            valid = self._validation_rows(codes, seed)
+        train = np.arange(n_samples)
+        if valid is not None:
+            train = np.setdiff1d(train, valid)
         center, scale = _moments(X, weight)
         loss = self._make_loss()
         counts = np.bincount(codes[train], weights=weight[train], minlength=n_classes)
         loss.prepare(torch.as_tensor(counts, dtype=torch.float32), n_samples)
+        callbacks = self._make_callbacks()
+        if n_epochs is not None:
+            callbacks.append(("stop_after", StopAfter(n_epochs)))
         options: dict[str, Any] = {
             "criterion": WeightedMean(loss),
             "n_samples": len(train),
@@ -197,7 +221,7 @@ class BaseNetClassifier(ClassifierMixin, BaseEstimator):
             "weight_decay": self.weight_decay,
             "dropout": self.dropout,
             "device": self.device,
-            "callbacks": self._make_callbacks(),
+            "callbacks": callbacks,
             "compile": self.compile,
             "verbose": int(self.verbose),
             "center": center,
@@ -222,7 +246,8 @@ class BaseNetClassifier(ClassifierMixin, BaseEstimator):
             for epoch in net.history.to_list()
         ]
         self.n_iter_ = len(self.history_)
-        if not (self.early_stopping or self.callbacks) and self.n_iter_ < self.max_epochs:
+        may_stop = self.early_stopping or self.callbacks or n_epochs is not None
+        if not may_stop and self.n_iter_ < self.max_epochs:
             # skorch swallows it; callbacks, though, stop training by this exception too.
             raise KeyboardInterrupt
         if not np.isfinite(self.history_[-1]["train_loss"]):
@@ -231,10 +256,8 @@ class BaseNetClassifier(ClassifierMixin, BaseEstimator):
                 f"{self.n_iter_} epochs. Lower lr (now {self.lr}) or check X for huge values."
             )
 
-    def _split(
-        self, codes: npt.NDArray[np.int64], seed: int
-    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """Rows to train on and rows to validate on; classes of one row stay in training."""
+    def _validation_rows(self, codes: npt.NDArray[np.int64], seed: int) -> npt.NDArray[np.int64]:
+        """Draw the rows to hold back; classes of one row stay in training."""
         counts = np.bincount(codes)
         rows = np.arange(len(codes))
         lone = counts[codes] < 2
@@ -246,10 +269,10 @@ class BaseNetClassifier(ClassifierMixin, BaseEstimator):
                 "early_stopping=True needs a class of at least two samples to validate on; "
                 "set early_stopping=False."
             )
-        train, valid = train_test_split(
+        _, valid = train_test_split(
             rows[~lone], test_size=self.validation_fraction, stratify=stratify, random_state=seed
         )
-        return np.concatenate([train, rows[lone]]), valid
+        return valid
 
     def _logits(self, X: Any) -> npt.NDArray[np.float32]:
         check_is_fitted(self)

@@ -233,9 +233,9 @@ def align_columns(
 
 
 def predict_aligned(
-    estimator: Any, X: Any, classes: Sequence[Any], class_share: FloatArray, name: str
+    estimator: Any, X: Any, classes: npt.ArrayLike, class_share: FloatArray, name: str
 ) -> FloatArray:
-    """Checked probabilities of a fitted auxiliary, columns as in `classes`.
+    """Return checked probabilities of a fitted auxiliary, columns as in `classes`.
 
     Parameters
     ----------
@@ -363,7 +363,8 @@ def fit_auxiliaries(
     if sample_weight is not None and not np.all(sample_weight > 0):
         heavy = np.flatnonzero(sample_weight > 0)
         folds = folds and [(train[sample_weight[train] > 0], test) for train, test in folds]
-    tasks, owners = [], []
+    tasks: list[Any] = []
+    owners: list[tuple[str, Any]] = []
     prepared: dict[str, Any] = {}
     for name, estimator in auxiliaries.items():
         ready = prepared[name] = prepare(estimator, random_state)
@@ -394,7 +395,7 @@ def fit_auxiliaries(
     results: Iterable[Any] = Parallel(n_jobs=n_jobs, return_as="generator")(tasks)
     progress = Progress("auxiliary fits", len(tasks), verbose)
     models = {name: ready for name, ready in prepared.items() if is_frozen(ready)}
-    proba = {
+    proba: dict[str, FloatArray] = {
         name: np.empty((len(y), len(classes)))
         for name in prepared
         if folds is not None and name not in models

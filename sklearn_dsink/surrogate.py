@@ -25,7 +25,7 @@ class SurrogateLabeler:
     Attributes
     ----------
     result : TransportResult
-        The latest solution; its potentials start the next solve.
+        The latest solution; its potentials start the next solve.  Not there before the first.
 
     Examples
     --------
@@ -35,6 +35,8 @@ class SurrogateLabeler:
     >>> rows.mean(axis=0).round(3)
     array([0.5, 0.5])
     """
+
+    result: TransportResult
 
     def __init__(
         self,
@@ -47,7 +49,6 @@ class SurrogateLabeler:
         self.class_marginal = class_marginal
         self.sample_weight = sample_weight
         self.options = options
-        self.result: TransportResult | None = None
 
     def __call__(
         self, log_target: FloatArray | None = None
@@ -72,7 +73,7 @@ class SurrogateLabeler:
             scores,
             self.class_marginal,
             sample_weight=self.sample_weight,
-            init=None if self.result is None else self.result.potentials,
+            init=self.result.potentials if hasattr(self, "result") else None,
             **self.options,
         )
         facts = {

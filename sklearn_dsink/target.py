@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from sklearn.base import clone
 from skorch import NeuralNetClassifier
 from skorch.callbacks import Callback, EarlyStopping
 from skorch.dataset import ValidSplit
-from sklearn.base import clone
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
@@ -134,7 +134,7 @@ class DistillationLoss(nn.Module):
         return logits + self.log_prior if corrected and self.log_prior is not None else logits
 
 
-class RenewSurrogate(Callback):  # type: ignore[misc]
+class RenewSurrogate(Callback):
     """Renew the surrogate rows from what the net predicts now, after an epoch.
 
     Parameters
