@@ -12,13 +12,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
-from skorch import NeuralNetClassifier
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import LabelEncoder
-from sklearn.utils import get_tags
-from sklearn.utils.validation import check_is_fitted, has_fit_parameter
+from sklearn.utils import assert_all_finite, get_tags
+from sklearn.utils.metadata_routing import _routing_enabled
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import (
+    check_is_fitted,
+    column_or_1d,
+    has_fit_parameter,
+)
+from skorch import NeuralNetClassifier
+
+from .inputs import validate_features
 
 # Classifiers of these packages read the labels 0..n_classes-1 only, with none left out.
 _INTEGER_LABELS_ONLY = {"skorch", "xgboost", "cleanlab"}
@@ -64,6 +71,13 @@ def weight_parameters(
         name, estimator = estimator.steps[-1]
         prefix += f"{name}__"
     return {f"{prefix}sample_weight": sample_weight}
+
+
+def request_weights(estimator: Any) -> Any:
+    """Let an auxiliary of our own ask for ``sample_weight`` where scikit-learn routes metadata."""
+    if _routing_enabled() and accepts_sample_weight(estimator):
+        final_step(estimator).set_fit_request(sample_weight=True)
+    return estimator
 
 
 def as_read_by(estimator: Any, X: Any) -> Any:
@@ -134,11 +148,15 @@ class IntegerLabelClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator)
         self : object
             The fitted wrapper.
         """
-        encoder = LabelEncoder()
-        codes = encoder.fit_transform(y).astype(np.int64)
-        self.classes_ = encoder.classes_
-        self.estimator_ = clone(self.estimator)
-        self.estimator_.fit(as_read_by(self.estimator_, X), codes, **fit_params)
+        X = validate_features(self, X, reset=True)
+        y = column_or_1d(y, warn=True)
+        if y.dtype.kind == "f":
+            assert_all_finite(y, input_name="y")
+        check_classification_targets(y)
+        self.classes_, codes = np.unique(y, return_inverse=True)
+        estimator = clone(self.estimator)
+        estimator.fit(as_read_by(estimator, X), codes.astype(np.int64), **fit_params)
+        self.estimator_ = estimator
         return self
 
     def predict_proba(self, X: Any) -> Any:
@@ -154,7 +172,8 @@ class IntegerLabelClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator)
         proba : ndarray of shape (n_samples, n_classes)
             What the classifier answers, a column a class.
         """
-        check_is_fitted(self)
+        check_is_fitted(self, "estimator_")
+        X = validate_features(self, X, reset=False)
         return self.estimator_.predict_proba(as_read_by(self.estimator_, X))
 
     def predict(self, X: Any) -> Any:

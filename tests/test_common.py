@@ -1,0 +1,54 @@
+"""scikit-learn's estimator checks over the classifier and the estimators it is made of."""
+
+from __future__ import annotations
+
+import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from sklearn_dsink import DSinkClassifier, classifier
+from sklearn_dsink.auxiliaries import IntegerLabelClassifier
+from sklearn_dsink.inputs import TabularEncoder
+
+WEIGHT_CHECKS = (
+    "check_sample_weight_equivalence_on_dense_data",
+    "check_sample_weight_equivalence_on_sparse_data",
+)
+BATCHES = (
+    "folds and batches draw rows, not weights: repeated rows fall into other folds and batches "
+    "than weighted ones do, as in SGDClassifier"
+)
+
+
+def expected_failed_checks(estimator):
+    if isinstance(estimator, DSinkClassifier):
+        return dict.fromkeys(WEIGHT_CHECKS, BATCHES)
+    return {}
+
+
+@pytest.fixture(autouse=True)
+def _short_training(monkeypatch):
+    """Cut the default target's epochs: the checks look at behaviour."""
+    default_target = classifier.default_target
+
+    def short(*args, **kwargs):
+        return default_target(*args, **kwargs).set_params(max_epochs=8)
+
+    monkeypatch.setattr(classifier, "default_target", short)
+
+
+@parametrize_with_checks(
+    [
+        DSinkClassifier(
+            LogisticRegression(max_iter=500),
+            LogisticRegression(class_weight="balanced", max_iter=500),
+            cv=2,
+        ),
+        IntegerLabelClassifier(LogisticRegression()),
+        TabularEncoder(),
+    ],
+    expected_failed_checks=expected_failed_checks,
+    xfail_strict=True,
+)
+def test_estimator_checks(estimator, check):
+    check(estimator)
