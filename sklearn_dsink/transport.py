@@ -58,8 +58,10 @@ Array = Any
 # Measured by ``python benchmarks/bench_transport.py --crossover``.
 AUTO_POTENTIALS_SIZE = 0
 
-# Float32 totals are off by 1e-8 to 3e-7; a tighter tolerance needs a float64 kernel.
-FLOAT32_TOL = 5e-7
+# Float32 totals are off by 1e-8, up to 7e-7 where rows repeat; a tighter tolerance needs a float64
+# kernel, and a kernel that fits the cache may as well be one.
+FLOAT32_TOL = 1e-6
+FLOAT64_SIZE = 2**18
 
 
 @dataclass(frozen=True)
@@ -310,8 +312,8 @@ def solve(
         KL weight of the class constraint, >= 0. None or infinity is the hard constraint, 0 drops
         it.
     tol : float, default=1e-6
-        L1 distance between class shares at which to stop. Below 5e-7 the kernel of "potentials"
-        is kept in float64.
+        L1 distance between class shares at which to stop. Below 1e-6 the kernel of "potentials"
+        is kept in float64, which doubles its memory.
     max_iter : int, default=1000
         Largest number of passes over the rows.
     init : array-like of shape (n_classes,), default=None
@@ -354,6 +356,7 @@ def solve(
     if solver == "auto":
         big = n_samples * n_classes >= AUTO_POTENTIALS_SIZE
         solver = "potentials" if big else "pot"
+    exact = tol < FLOAT32_TOL or n_samples * n_classes <= FLOAT64_SIZE
     with no_grad(scores):
         if solver == "pot":
             from ._pot import solve_pot  # takes a second to import
@@ -363,7 +366,7 @@ def solve(
             with GibbsKernel(
                 scores,
                 weight,
-                dtype="float32" if tol >= FLOAT32_TOL else "float64",
+                dtype="float64" if exact else "float32",
                 block_size=block_size or default_block_size(scores),
                 n_jobs=effective_n_jobs(n_jobs),
             ) as kernel:

