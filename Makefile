@@ -54,7 +54,7 @@ test-long: lint  ## every test, the slow ones too, with many more random example
 	  $(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "slow or not slow" $(PYTEST_ARGS)
 
 # The lower bounds of the core dependencies, made into pins; all else, torch too, as constrained.
-OLDEST_PINS := joblib|numpy|pandas|POT|scikit-learn|scipy|skorch|threadpoolctl
+OLDEST_PINS := joblib|numpy|pandas|POT|scikit-learn|scipy|skorch|skrub|threadpoolctl|tqdm
 
 $(OLDEST)/.stamp: $(INPUTS)
 	$(PYTHON) -m venv $(OLDEST)
