@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import torch
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, _fit_context
 from sklearn.utils import check_random_state, get_tags
 from sklearn.utils._param_validation import Interval, StrOptions
@@ -32,6 +34,7 @@ from ._arrays import FloatArray, safe_log
 from .auxiliaries import request_weights
 from .defaults import default_imb_aux, default_noise_aux, default_target
 from .inputs import Float32Array, TabularEncoder, validate_features
+from .losses import CrossEntropy, SampleLoss
 from .noise_model import estimate_noise_matrix, label_posterior
 from .prediction import apply_prior, check_prior, pool
 from .probabilities import Auxiliary, fit_auxiliaries, make_folds, predict_aligned
@@ -182,7 +185,7 @@ class DSinkClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         "class_prior": [StrOptions({"uniform", "train"}), "array-like"],
         "noise_correction": [StrOptions({"transition"}), None],
         "class_marginal": [StrOptions({"estimated", "noise_aux", "imb_aux"}), "array-like"],
-        "base_loss": [StrOptions({"cross_entropy"}), callable, None],
+        "base_loss": [StrOptions({"cross_entropy"}), nn.Module, None],
         "prior_correction": ["boolean"],
         "combine": ["boolean"],
         "relaxation": [Interval(Real, 0, None, closed="left"), None],
@@ -252,10 +255,18 @@ class DSinkClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
     def _get_target(self, inputs: Float32Array, n_classes: int) -> NeuralNetClassifier:
         return default_target(inputs, n_classes) if self.target is None else self.target
 
-    def _get_base_loss(self) -> Any:
-        if isinstance(self.base_loss, str):
-            return nn.CrossEntropyLoss(reduction="none")
-        return self.base_loss
+    def _get_base_loss(self, class_counts: FloatArray, n_samples: int) -> nn.Module | None:
+        if self.base_loss is None:
+            return None
+        loss = CrossEntropy() if isinstance(self.base_loss, str) else deepcopy(self.base_loss)
+        if isinstance(loss, SampleLoss):
+            if loss.needs_index:
+                raise ValueError(
+                    f"base_loss={loss!r} keeps a memory of each sample, which the target's loss "
+                    "cannot; use it in an auxiliary."
+                )
+            loss.prepare(torch.as_tensor(class_counts), n_samples)
+        return loss
 
     @_fit_context(prefer_skip_nested_validation=False)
     def fit(self, X: Any, y: Any, sample_weight: Any = None, **params: Any) -> DSinkClassifier:
@@ -322,7 +333,7 @@ class DSinkClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
             surrogate.astype(np.float32),
             sample_weight=weight,
             alpha=self.alpha,
-            base_loss=self._get_base_loss(),
+            base_loss=self._get_base_loss(self._class_share * n_samples, n_samples),
             log_prior=np.log(marginal) if self.prior_correction else None,
             renew=labeler,
             warmup=self.warmup,
