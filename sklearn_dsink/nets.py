@@ -269,6 +269,7 @@ def make_net(
     scale: npt.ArrayLike | None = None,
     bins: list[torch.Tensor] | None = None,
     head: str = "linear",
+    head_scale: float = 30.0,
     train_split: Any = None,
     module: type[nn.Module] = TabularNet,
     net_class: type[NeuralNetClassifier] = NeuralNetClassifier,
@@ -286,7 +287,7 @@ def make_net(
     n_samples : int
         Number of training rows; sets the default batch size.
 
-    hidden_layer_sizes, dropout, center, scale, bins, head
+    hidden_layer_sizes, dropout, center, scale, bins, head, head_scale
         As in :class:`TabularNet`.
 
     max_epochs : int, default=60
@@ -337,6 +338,7 @@ def make_net(
         module__scale=scale,
         module__bins=bins,
         module__head=head,
+        module__head_scale=head_scale,
         classes=list(range(n_classes)),
         criterion=criterion,
         optimizer=torch.optim.AdamW,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
@@ -73,7 +73,6 @@ def test_rounding_and_smallest_size():
     factor=st.floats(1, 1e4),
     kind=st.sampled_from(["exponential", "step"]),
 )
-@settings(max_examples=100, deadline=None)
 def test_counts_fall_from_n_max_to_its_share(n_classes, n_max, factor, kind):
     counts = long_tail_counts(n_classes, n_max, factor, kind=kind)
     assert counts[0] == n_max
@@ -227,7 +226,6 @@ def test_matrix_returned_is_the_one_realised(kind, labels):
     kind=st.sampled_from(["symmetric", "pair", "joint"]),
     seed=st.integers(0, 2**31 - 1),
 )
-@settings(max_examples=100, deadline=None)
 def test_exact_moves_the_rounded_share_of_each_class(counts, rate, kind, seed):
     y = np.repeat(np.arange(len(counts)), counts)
     y_noisy, matrix = flip_labels(y, rate, kind=kind, exact=True, random_state=seed)

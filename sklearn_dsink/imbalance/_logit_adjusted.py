@@ -1,0 +1,151 @@
+"""A net trained with logit adjustment, which at strength 1 is balanced softmax."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from numbers import Real
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from sklearn.utils._param_validation import Interval
+
+from sklearn_dsink.imbalance._constraints import NET_CONSTRAINTS
+from sklearn_dsink.imbalance._prior import check_prior
+from sklearn_dsink.losses import LogitAdjusted, SampleLoss
+from sklearn_dsink.net_classifier import BaseNetClassifier
+
+
+class LogitAdjustedClassifier(BaseNetClassifier):
+    r"""A net trained with logit adjustment; at ``tau=1`` with balanced softmax.
+
+    .. math:: \ell(z, y) = -\log \mathrm{softmax}(z + \tau \log \pi)_y
+
+    The class prior :math:`\pi` is added to the logits in training and left out at prediction,
+    so that the net answers for a uniform class prior.
+
+    Label noise flattens the class sizes that are seen and with them the correction: give
+    `class_prior` where the clean shares are known.
+
+    Parameters
+    ----------
+    tau : float, default=1.0
+        Strength, at least 0; 0 is plain cross-entropy.
+    class_prior : array-like of shape (n_classes,) or None, default=None
+        Positive class shares in sorted order; None: those of the (weighted) training labels.
+    hidden_layer_sizes : sequence of int, default=(256,)
+        Width of each hidden layer.
+    numeric_embedding : {"piecewise"} or None, default=None
+        "piecewise" embeds each feature on its quantiles: better on irregular tables.
+    dropout : float, default=0.1
+        Share of hidden units dropped in training.
+    max_epochs : int, default=60
+        Passes over the data.
+    batch_size : int or None, default=None
+        Rows in a step; None chooses by the number of rows.
+    lr : float, default=2e-3
+        Highest learning rate of AdamW.
+    weight_decay : float, default=1e-2
+        AdamW's weight decay.
+    early_stopping : bool, default=False
+        Whether to hold rows back, stop when their loss no longer falls, and keep the best epoch.
+    validation_fraction : float, default=0.15
+        Share of rows held back by `early_stopping`.
+    patience : int, default=10
+        Epochs to wait for a better validation loss.
+    callbacks : list of skorch callbacks or None, default=None
+        Copied and added to the net's own.
+    device : str, default="cpu"
+        Where to train, as torch names it.
+    compile : bool, default=False
+        Whether to compile the net with ``torch.compile``.
+    verbose : int, default=0
+        Whether to print a line an epoch.
+    random_state : int, RandomState instance or None, default=None
+        Fixes everything random. Global generators are left as they were.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        Class labels.
+    net_ : skorch.NeuralNetClassifier
+        The trained net; ``net_.module_`` is the torch module.
+    history_ : list of dict
+        One per epoch, with ``epoch``, ``train_loss`` and ``dur``.
+    n_iter_ : int
+        Epochs trained.
+    n_features_in_ : int
+        Number of features.
+    feature_names_in_ : ndarray of shape (n_features,)
+        Names of the features, when all are strings.
+
+    References
+    ----------
+    Menon et al., "Long-tail learning via logit adjustment", ICLR 2021, equation 10. Ren et al.,
+    "Balanced Meta-Softmax for Long-Tailed Visual Recognition", NeurIPS 2020, equation 4.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from sklearn_dsink.datasets import make_long_tailed
+    >>> from sklearn_dsink.imbalance import LogitAdjustedClassifier
+    >>> X, y = make_long_tailed(*load_digits(return_X_y=True), 20, random_state=0)
+    >>> clf = LogitAdjustedClassifier(max_epochs=5, random_state=0).fit(X, y)
+    >>> clf.predict_proba(X[:3]).shape
+    (3, 10)
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **NET_CONSTRAINTS,
+        "tau": [Interval(Real, 0, None, closed="left")],
+        "class_prior": ["array-like", None],
+    }
+
+    def __init__(
+        self,
+        *,
+        tau: float = 1.0,
+        class_prior: npt.ArrayLike | None = None,
+        hidden_layer_sizes: Sequence[int] = (256,),
+        numeric_embedding: str | None = None,
+        dropout: float = 0.1,
+        max_epochs: int = 60,
+        batch_size: int | None = None,
+        lr: float = 2e-3,
+        weight_decay: float = 1e-2,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.15,
+        patience: int = 10,
+        callbacks: Sequence[Any] | None = None,
+        device: str = "cpu",
+        compile: bool = False,
+        verbose: int = 0,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None:
+        super().__init__(
+            hidden_layer_sizes=hidden_layer_sizes,
+            numeric_embedding=numeric_embedding,
+            dropout=dropout,
+            max_epochs=max_epochs,
+            batch_size=batch_size,
+            lr=lr,
+            weight_decay=weight_decay,
+            early_stopping=early_stopping,
+            validation_fraction=validation_fraction,
+            patience=patience,
+            callbacks=callbacks,
+            device=device,
+            compile=compile,
+            verbose=verbose,
+            random_state=random_state,
+        )
+        self.tau = tau
+        self.class_prior = class_prior
+
+    def _make_loss(self) -> SampleLoss:
+        prior = None
+        if self.class_prior is not None:
+            shares = check_prior(self.class_prior, len(self.classes_), name="class_prior")
+            prior = torch.as_tensor(shares, dtype=torch.float32)
+        return LogitAdjusted(self.tau, prior)
