@@ -414,7 +414,7 @@ class NetClassifier(BaseNetClassifier):
     n_features_in_ : int
         Number of features.
 
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_features,)
         Names of the features, when all are strings.
 
     Examples

@@ -256,7 +256,9 @@ def class_totals(scores: Array, potentials: Array, sample_weight: Array | None =
     Parameters
     ----------
     scores : array or tensor of shape (n_samples, n_classes)
+        Scores S of the rows, from `mean_log_proba`.
     potentials : array or tensor of shape (n_classes,)
+        Class potentials g.
     sample_weight : array or tensor of shape (n_samples,), default=None
         Masses of the rows.
 

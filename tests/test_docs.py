@@ -35,9 +35,8 @@ def test_public_modules_are_listed_in_full(module_name):
 
 
 def test_top_level_names_are_listed():
-    missing = (
-        set(sklearn_dsink.__all__) - {"__version__"} - {n.rpartition(".")[2] for n in _listed()}
-    )
+    described = {name.rpartition(".")[2] for name in _listed()} | {"PAPER", "__version__"}
+    missing = set(sklearn_dsink.__all__) - described
     assert not missing, f"docs/api.rst lacks {sorted(missing)}"
 
 

@@ -25,9 +25,11 @@ class ActivePassiveClassifier(BaseNetClassifier):
         Weight of normalised cross-entropy. Published: 1 for 10 classes, 10 for 100.
     beta : float, default=1.0
         Weight of reverse cross-entropy. Published: 1 for 10 classes, 0.1 for 100.
-    hidden_layer_sizes, numeric_embedding, dropout, max_epochs, batch_size, lr, weight_decay, \
-            class_weight, early_stopping, validation_fraction, patience, callbacks, device, \
-            compile, verbose, random_state
+    hidden_layer_sizes, numeric_embedding, dropout, max_epochs, batch_size, lr, weight_decay
+        As in :class:`~sklearn_dsink.NetClassifier`.
+    class_weight, early_stopping, validation_fraction, patience, callbacks, device
+        As in :class:`~sklearn_dsink.NetClassifier`.
+    compile, verbose, random_state
         As in :class:`~sklearn_dsink.NetClassifier`.
 
     Attributes

@@ -24,9 +24,11 @@ class AGCEClassifier(BaseNetClassifier):
         Offset under the power.
     q : float, default=0.6
         Exponent.
-    hidden_layer_sizes, numeric_embedding, dropout, max_epochs, batch_size, lr, weight_decay, \
-            class_weight, early_stopping, validation_fraction, patience, callbacks, device, \
-            compile, verbose, random_state
+    hidden_layer_sizes, numeric_embedding, dropout, max_epochs, batch_size, lr, weight_decay
+        As in :class:`~sklearn_dsink.NetClassifier`.
+    class_weight, early_stopping, validation_fraction, patience, callbacks, device
+        As in :class:`~sklearn_dsink.NetClassifier`.
+    compile, verbose, random_state
         As in :class:`~sklearn_dsink.NetClassifier`.
 
     Attributes

@@ -27,9 +27,11 @@ class ELRClassifier(BaseNetClassifier):
     memory : float, default=0.7
         How slowly a sample's target follows its predictions, beta in the paper. Published: 0.7
         for symmetric noise on 10 classes, else 0.9.
-    hidden_layer_sizes, numeric_embedding, dropout, max_epochs, batch_size, lr, weight_decay, \
-            class_weight, early_stopping, validation_fraction, patience, callbacks, device, \
-            compile, verbose, random_state
+    hidden_layer_sizes, numeric_embedding, dropout, max_epochs, batch_size, lr, weight_decay
+        As in :class:`~sklearn_dsink.NetClassifier`.
+    class_weight, early_stopping, validation_fraction, patience, callbacks, device
+        As in :class:`~sklearn_dsink.NetClassifier`.
+    compile, verbose, random_state
         As in :class:`~sklearn_dsink.NetClassifier`.
 
     Attributes

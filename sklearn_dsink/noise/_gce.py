@@ -27,9 +27,11 @@ class GCEClassifier(BaseNetClassifier):
     truncation : float or None, default=None
         Samples whose given label has a probability up to this are ignored, after the first
         third of the epochs. Published: 0.5.
-    hidden_layer_sizes, numeric_embedding, dropout, max_epochs, batch_size, lr, weight_decay, \
-            class_weight, early_stopping, validation_fraction, patience, callbacks, device, \
-            compile, verbose, random_state
+    hidden_layer_sizes, numeric_embedding, dropout, max_epochs, batch_size, lr, weight_decay
+        As in :class:`~sklearn_dsink.NetClassifier`.
+    class_weight, early_stopping, validation_fraction, patience, callbacks, device
+        As in :class:`~sklearn_dsink.NetClassifier`.
+    compile, verbose, random_state
         As in :class:`~sklearn_dsink.NetClassifier`.
 
     Attributes
