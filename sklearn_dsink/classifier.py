@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 import torch
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, _fit_context
+from sklearn.exceptions import NotFittedError
 from sklearn.utils import check_random_state, get_tags
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.metadata_routing import (
@@ -31,7 +32,7 @@ from skorch import NeuralNetClassifier
 from torch import nn
 
 from ._arrays import FloatArray, safe_log
-from .auxiliaries import request_weights
+from .auxiliaries import is_frozen, request_weights
 from .defaults import default_imb_aux, default_noise_aux, default_target
 from .inputs import Float32Array, TabularEncoder, validate_features
 from .losses import CrossEntropy, SampleLoss
@@ -130,7 +131,7 @@ class DSinkClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         Sorted labels.
     n_features_in_ : int
         Columns of X.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_features,)
         Names of the columns, where X has string names.
     noise_aux_, imb_aux_ : classifier
         Auxiliaries fitted on all rows.
@@ -147,8 +148,8 @@ class DSinkClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         Logarithm of the paper's u, of mean 0.
     noise_matrix_ : ndarray of shape (n_classes, n_classes)
         Estimated P(given label | true label); rows sum to 1.
-    transport_n_iter_ : int
-        Iterations of the last transport.
+    transport_n_iter_, n_iter_ : int
+        Iterations of the last transport, which `max_iter` bounds.
     transport_error_ : float
         L1 distance of its class shares from `class_marginal_`.
     history_ : list of dict
@@ -493,7 +494,10 @@ class DSinkClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         for name in ("noise_aux", "imb_aux"):
             _check_auxiliary(getattr(self, name), name)
         if self.alpha == 0 and self.base_loss is None:
-            raise ValueError("alpha=0 with base_loss=None leaves the target nothing to learn.")
+            raise ValueError(
+                "alpha=0 with base_loss=None leaves the target nothing to learn. Raise alpha, or "
+                "give a base_loss."
+            )
         X = validate_features(self, X, reset=True)
         if X.shape[0] < 2:
             raise ValueError(
@@ -515,11 +519,13 @@ class DSinkClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         check_prior(self.class_prior, self.classes_)
         if sample_weight is None:
             return X, codes, None
+        if np.size(sample_weight) and not np.any(sample_weight):
+            raise ValueError("sample_weight is zero on all rows. Give some a positive weight.")
         weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
         present = np.unique(codes[weight > 0])
         if len(present) < 2:
             raise ValueError(
-                f"sample_weight is positive on rows of {len(present)} class(es) only, "
+                f"sample_weight is positive on rows of one class only, "
                 f"{self.classes_[present].tolist()}: a classifier needs two or more. Give rows "
                 "of other classes a positive weight."
             )
@@ -566,6 +572,13 @@ def _check_auxiliary(estimator: Any, name: str) -> None:
             f"{name}={estimator!r} has no {' and no '.join(missing)}. Wrap a classifier that only "
             "decides in sklearn.calibration.CalibratedClassifierCV."
         )
+    if is_frozen(estimator):
+        try:
+            check_is_fitted(estimator)
+        except NotFittedError as error:
+            raise ValueError(
+                f"{name}={estimator!r} is not fitted. Fit the classifier before freezing it."
+            ) from error
 
 
 def _check_finite_labels(y: npt.NDArray[Any]) -> None:

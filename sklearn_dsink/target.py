@@ -105,10 +105,24 @@ class DistillationLoss(nn.Module):
         -------
         loss : Tensor of shape ()
         """
-        logits = self.logits(output)
+        logits = self.logits(output, corrected=False)
+        n_outputs, n_classes = logits.shape[-1], target["surrogate"].shape[1]
+        if n_outputs != n_classes:
+            raise ValueError(
+                f"target: its module gives {n_outputs} outputs, but y has {n_classes} classes. "
+                f"Build the module for {n_classes} classes."
+            )
+        if self.log_prior is not None:
+            logits = logits + self.log_prior
         loss = logits.new_zeros(len(logits))
         if self.base_loss is not None:
             loss = self.base_loss(logits, target["label"])
+            if loss.shape != target["label"].shape:
+                raise ValueError(
+                    f"base_loss={self.base_loss!r} must return one loss a row, shape "
+                    f"{tuple(target['label'].shape)}, found {tuple(loss.shape)}. torch's own "
+                    "losses do so with reduction='none'."
+                )
         if self.alpha > 0:
             log_proba = torch.log_softmax(logits, dim=1)
             loss = loss - self.alpha * (target["surrogate"] * log_proba).sum(dim=1)
@@ -208,12 +222,24 @@ def log_probabilities(net: NeuralNetClassifier, X: Any, *, corrected: bool) -> F
     Returns
     -------
     log_proba : ndarray of shape (n_samples, n_classes), dtype float32
+
+    Raises
+    ------
+    ValueError
+        If an output is NaN or infinite.
     """
     parts = [
         torch.log_softmax(net.criterion_.logits(output, corrected=corrected), dim=1).cpu().numpy()
         for output in net.forward_iter(X, training=False)
     ]
-    return np.concatenate(parts)
+    log_proba = np.concatenate(parts)
+    bad = int((~np.isfinite(log_proba).all(axis=1)).sum())
+    if bad:
+        raise ValueError(
+            f"target: its outputs for {bad} of {len(log_proba)} rows are NaN or infinite. Lower "
+            f"its learning rate (lr={net.lr}), or scale X."
+        )
+    return log_proba
 
 
 def _watches_validation(net: NeuralNetClassifier) -> bool:
@@ -359,6 +385,18 @@ def fit_target(
         "weight": weight.astype(np.float32),
     }
     with seeded(seed):
-        _train(fitted, X, target, renewal, EpochProgress(verbose))
+        try:
+            _train(fitted, X, target, renewal, EpochProgress(verbose))
+        except RuntimeError as error:  # torch's, of shapes, dtypes, devices and memory
+            advice = (
+                f" Lower its batch_size={net.batch_size}."
+                if isinstance(error, torch.cuda.OutOfMemoryError)
+                else ""
+            )
+            raise ValueError(
+                f"target={type(net).__name__} failed in training on inputs of shape {X.shape} and "
+                f"dtype {X.dtype}, {surrogate.shape[1]} classes: {type(error).__name__}: {error}."
+                f"{advice}"
+            ) from error
     fitted.classes_inferred_ = np.arange(surrogate.shape[1])  # skorch kept the whole target here
     return fitted
