@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits
 
 # One block and its temporaries should fit the second-level cache of a core. On an accelerator a
 # block only bounds the temporaries.
-BLOCK_BYTES = 2**19
+BLOCK_BYTES = 3 * 2**18
 DEVICE_BLOCK_BYTES = 2**28
 
 # exp(-80) is still a normal float32; the budget is split between scores and potentials.
@@ -40,6 +40,8 @@ Array = Any
 
 def namespace(array: Array) -> Any:
     """Return the module (numpy or torch) whose functions work on `array`."""
+    if isinstance(array, (np.ndarray, np.generic)):
+        return np
     if type(array).__module__.partition(".")[0] == "torch":
         import torch
 
@@ -111,12 +113,13 @@ def _sum_rows(ratio: Array, block: Array) -> Array:
     """Return ``ratio @ block`` with at most `SUMMED_ROWS` terms added up in float32."""
     n_rows, n_classes = block.shape
     even = n_rows - n_rows % SUMMED_ROWS
-    total = float64(ratio[even:] @ block[even:], block)
-    if even:
-        ratio = ratio[:even].reshape(-1, 1, SUMMED_ROWS)
-        parts = ratio @ block[:even].reshape(-1, SUMMED_ROWS, n_classes)
-        total = total + parts.sum(axis=(0, 1), dtype=total.dtype)
-    return total
+    if not even:
+        return ratio @ block
+    parts = ratio[:even].reshape(-1, 1, SUMMED_ROWS) @ block[:even].reshape(
+        -1, SUMMED_ROWS, n_classes
+    )
+    total = parts.sum(axis=(0, 1), dtype=namespace(block).float64)
+    return total if even == n_rows else total + ratio[even:] @ block[even:]
 
 
 def _reach(pieces: Iterable[Array]) -> Array:

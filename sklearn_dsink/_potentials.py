@@ -29,6 +29,9 @@ Array = Any
 # operations per second than a pass that waits for memory (benchmarks/bench_transport.py).
 GEMM_GAIN = 13.0
 
+# Passes without progress after which rounding, not the method, is what is left.
+PATIENCE = 30
+
 # A curvature is used again as long as it shrinks the gap by this factor or more at each step.
 GOOD_CONTRACTION = 0.2
 
@@ -36,13 +39,18 @@ GOOD_CONTRACTION = 0.2
 class Totals(Protocol):
     """What supplies the sums over rows: see `GibbsKernel`."""
 
-    shape: tuple[int, ...]
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows (known once a pass was made) and classes."""
 
     def totals(self, potentials: Array) -> Array:
         """Return the class shares at `potentials`."""
 
     def overlap(self, potentials: Array) -> tuple[Array, Array]:
         """Return the normalised overlap of the classes and the shares it was scaled by."""
+
+    def reach(self) -> Array:
+        """Return potentials at which every class is the best one of some row."""
 
 
 def distance_to_optimum(
@@ -85,19 +93,23 @@ def minimise(
         return potentials, 1, kernel.totals(potentials), 0.0
     stiffness = 2.0 / gamma
     log_marginal = xp.log(marginal)
+    totals = kernel.totals(start)
+    if not float(totals.min()) > 0:
+        # A class so unlikely everywhere that its total is 0 in floating point.
+        start = kernel.reach()
+        totals = kernel.totals(start)
     rows_used = min(kernel.shape[0], CURVATURE_ROWS)
     newton_cost = rows_used * kernel.shape[1] / (GEMM_GAIN * kernel.shape[0])
-
-    totals = kernel.totals(start)
     potentials, gap = distance_to_optimum(start, totals, marginal, gamma)
     n_iter = 1
     contraction = damping = 1.0
     curvature: tuple[Array, Array] | None = None
-    while gap > tol and n_iter < max_iter:
+    best, best_at = gap, n_iter
+    while gap > tol and n_iter < max_iter and n_iter - best_at < PATIENCE:
         if damping == 1.0 and n_iter > 1:
             # Passes that Sinkhorn still needs at its present rate, against those of Newton.
             left = np.log(gap / tol) / -np.log(min(contraction, 0.999))
-            if left > 3 + 2 * newton_cost:
+            if left > 1.5 + newton_cost:
                 damping = 0.0
         residual = log_marginal - stiffness * potentials - xp.log(totals)
         if damping < 1.0:
@@ -110,13 +122,16 @@ def minimise(
         trial_totals = kernel.totals(trial)
         trial, trial_gap = distance_to_optimum(trial, trial_totals, marginal, gamma)
         n_iter += 1
-        if damping < 1.0 and not trial_gap < gap:
+        helps = trial_gap < gap and float(trial_totals.min()) > 0
+        if damping < 1.0 and not helps:
             # Towards the Sinkhorn step, which always lowers the semi-dual.
             damping = (1.0 + damping) / 2 if damping < 0.9 else 1.0
             continue
         contraction = trial_gap / gap
         damping = 0.0 if damping < 1.0 else 1.0
         potentials, totals, gap = trial, trial_totals, trial_gap
+        if gap < best:
+            best, best_at = gap, n_iter
     return potentials, n_iter, totals, gap
 
 
