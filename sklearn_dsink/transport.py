@@ -54,9 +54,10 @@ from ._transport_checks import (
 Array = Any
 """A numpy array or a torch tensor."""
 
-# Entries of the scores from which ``solver="auto"`` leaves POT for the class potentials.
-# Measured by ``python benchmarks/bench_transport.py --crossover``.
-AUTO_POTENTIALS_SIZE = 0
+# Entries of the scores from which ``solver="auto"`` leaves POT for the class potentials. Below it
+# the two tie at half a millisecond, above it the potentials win more and more
+# (``python benchmarks/bench_transport.py --crossover``).
+AUTO_POTENTIALS_SIZE = 10_000
 
 # Float32 totals are off by 1e-8, up to 7e-7 where rows repeat; a tighter tolerance needs a float64
 # kernel, and a kernel that fits the cache may as well be one.

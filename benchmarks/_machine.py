@@ -1,0 +1,108 @@
+"""What the speed benchmarks share: the machine they ran on, timing, memory, where results go."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import platform
+import resource
+import time
+import tracemalloc
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from threadpoolctl import threadpool_limits
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+FIGURES = ROOT / "docs" / "_static"
+
+
+def one_thread() -> None:
+    """Hold the numerical libraries to one thread, here and in processes started from here."""
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ[name] = "1"
+    threadpool_limits(1)
+    torch.set_num_threads(1)
+
+
+def best_of(function: Callable[[], Any], repeats: int = 3) -> float:
+    """Return the shortest of some runs in seconds: what else runs can only make it longer."""
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        function()
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def peak_of(function: Callable[[], Any]) -> int:
+    """Return the most bytes that numpy and Python held at once during a call."""
+    tracemalloc.start()
+    try:
+        function()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def peak_rss() -> int:
+    """Return the most bytes this process has ever had in memory."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def available_memory() -> int:
+    """Return the bytes that a new array may take without pushing anything out."""
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        if line.startswith("MemAvailable"):
+            return int(line.split()[1]) * 1024
+    raise RuntimeError("/proc/meminfo does not name MemAvailable")
+
+
+def copy_bandwidth(size: int = 2**28) -> float:
+    """Return the bytes per second, read and written, of copying an array larger than any cache."""
+    source, target = np.ones(size // 4, np.float32), np.empty(size // 4, np.float32)
+    target[:] = source
+    return 2 * source.nbytes / best_of(lambda: np.copyto(target, source), 7)
+
+
+def machine() -> dict[str, Any]:
+    """Return what a figure needs beside it: processor, memory, versions, date."""
+    model = "unknown"
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            model = line.split(":", 1)[1].strip()
+            break
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    names = ("numpy", "scipy", "scikit-learn", "torch", "skorch", "POT")
+    return {
+        "processor": model,
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_gib": round(memory / 2**30, 1),
+        "load": round(os.getloadavg()[0], 1),
+        "python": platform.python_version(),
+        "versions": {name: version(name) for name in names},
+        "date": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
+    }
+
+
+def save(name: str, command: str, results: Any) -> Path:
+    """Write results with the machine and the command that made them, as JSON."""
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{name}.json"
+    record = {"command": command, "machine": machine(), "results": results}
+    path.write_text(json.dumps(record, indent=1) + "\n")
+    return path
+
+
+def caption(record: dict[str, Any] | None = None) -> str:
+    """Return one line for a figure: the machine and the date."""
+    facts = record or machine()
+    return (
+        f"{facts['processor']}, {facts['cores']} cores, {facts['memory_gib']} GiB; {facts['date']}"
+    )

@@ -1,0 +1,204 @@
+"""Time and memory of the transport beside POT's solvers, at the same marginal error.
+
+    python benchmarks/bench_transport.py              # everything
+    python benchmarks/bench_transport.py --crossover  # which solver "auto" should take, by size
+
+One thread unless a row says otherwise. Times are the shortest of several runs; all sides get
+float32 scores of two experts, and POT's float64 cost is made before its clock starts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from functools import partial
+
+import matplotlib.pyplot as plt
+import numpy as np
+import ot
+from _machine import (
+    FIGURES,
+    available_memory,
+    best_of,
+    caption,
+    copy_bandwidth,
+    machine,
+    one_thread,
+    peak_of,
+    save,
+)
+
+from sklearn_dsink._kernel import GibbsKernel, default_block_size
+from sklearn_dsink.transport import class_totals, solve, surrogate_labels
+
+TOL = 1e-6
+
+
+def make_scores(n_samples, n_classes, sharpness=1.0, seed=0):
+    """Return the mean log-probabilities of two experts, and class shares that are not theirs."""
+    rng = np.random.default_rng(seed)
+    prior = 0.01 ** np.linspace(0, 1, n_classes)
+    prior /= prior.sum()
+    y = rng.choice(n_classes, n_samples, p=prior)
+    scores = np.zeros((n_samples, n_classes), np.float32)
+    for low in range(0, n_samples, 10_000):  # blocks keep the largest set within memory
+        rows = np.arange(low, min(low + 10_000, n_samples))
+        for skill in (4.0, 3.0):
+            logits = 1.5 * rng.standard_normal((len(rows), n_classes), dtype=np.float32)
+            logits[np.arange(len(rows)), y[rows]] += skill
+            logits *= sharpness
+            logits -= np.log(np.exp(logits).sum(axis=1, keepdims=True))
+            scores[rows] += 0.5 * np.maximum(logits, np.log(1e-12))
+    marginal = prior**0.6
+    return scores, marginal / marginal.sum()
+
+
+def ours(scores, marginal, n_jobs, bandwidth, repeats):
+    """Time the class potentials, whole and one pass."""
+
+    def run():
+        return solve(scores, marginal, solver="potentials", n_jobs=n_jobs)
+
+    result = run()
+    seconds = best_of(run, repeats)
+    block_size = default_block_size(scores)
+    with GibbsKernel(scores, None, block_size=block_size, n_jobs=n_jobs) as kernel:
+        one_pass = best_of(lambda: kernel.totals(result.potentials), 3 * repeats)
+    row = {
+        "solver": "potentials",
+        "threads": n_jobs,
+        "seconds": seconds,
+        "n_iter": result.n_iter,
+        "marginal_error": float(abs(class_totals(scores, result.potentials) - marginal).sum()),
+        "pass_seconds": one_pass,
+        "pass_of_copy_bandwidth": scores.nbytes / one_pass / bandwidth,
+        # The scores are read and the kernel written once, then read at each pass.
+        "solve_of_copy_bandwidth": (2 + result.n_iter) * scores.nbytes / seconds / bandwidth,
+    }
+    if n_jobs == 1:
+        row["peak_copies"] = peak_of(run) / scores.nbytes
+        labels = np.empty_like(scores)
+        row["labels_seconds"] = best_of(
+            lambda: surrogate_labels(scores, result.potentials, out=labels), repeats
+        )
+    return row
+
+
+def theirs(scores, marginal, method, repeats):
+    """Time POT's `method` to an L1 error of `TOL` at most, its stop being a Euclidean norm."""
+    cost = -2.0 * scores.astype(np.float64)
+    mass = np.full(len(scores), 1 / len(scores))
+    stop = TOL / np.sqrt(len(marginal))
+
+    def run():
+        return ot.sinkhorn(mass, marginal, cost, 2.0, method=method, stopThr=stop, log=True)
+
+    plan, log = run()
+    error = float(abs(plan.sum(axis=0) - marginal).sum())
+    del plan
+    seconds = best_of(run, repeats)
+    return {
+        "solver": f"ot.{method}",
+        "threads": 1,
+        "seconds": seconds,
+        "n_iter": log["niter"] + 1,
+        "marginal_error": error,
+    }
+
+
+def compare(n_samples, n_classes, sharpness, bandwidth):
+    """Return one row per solver for one problem."""
+    scores, marginal = make_scores(n_samples, n_classes, sharpness)
+    large = scores.size > 10_000_000
+    repeats = 3 if large else 7
+    rows = [ours(scores, marginal, n_jobs, bandwidth, repeats) for n_jobs in (1, 2)]
+    # Cost, kernel, scaled kernel, plan and one temporary, all float64.
+    needed = 5 * 8 * scores.size
+    for method in ("sinkhorn", "sinkhorn_log"):
+        if large and (method == "sinkhorn_log" or needed > 0.5 * available_memory()):
+            print(f"  ot.{method} left out: {needed / 2**30:.1f} GiB, or many minutes")
+        else:
+            once = large or method == "sinkhorn_log"
+            rows.append(theirs(scores, marginal, method, 1 if once else 3))
+    case = {"n_samples": n_samples, "n_classes": n_classes, "sharpness": sharpness}
+    for row in rows:
+        row["relative"] = row["seconds"] / rows[0]["seconds"]
+        print("  " + json.dumps(row))
+    return [{**case, **row} for row in rows]
+
+
+def crossover():
+    """Time both of our solvers from tiny problems on, to see where "potentials" begins to win."""
+    rows = []
+    for n_classes in (2, 10, 100):
+        for n_samples in (30, 100, 300, 1000, 3000, 10_000):
+            scores, marginal = make_scores(n_samples, n_classes)
+            row = {"n_samples": n_samples, "n_classes": n_classes}
+            for solver in ("potentials", "pot"):
+                row[solver] = best_of(partial(solve, scores, marginal, solver=solver), 30)
+            rows.append(row)
+            print(
+                f"  {n_samples:>6} x {n_classes:<4}"
+                f" potentials {1e3 * row['potentials']:7.2f} ms   pot {1e3 * row['pot']:7.2f} ms"
+                f"   {row['pot'] / row['potentials']:.1f} x"
+            )
+    return rows
+
+
+def draw(rows, small):
+    """Draw time against size for both solvers, and the bars of the large problems."""
+    fig, (left, right) = plt.subplots(1, 2, figsize=(10, 3.8), layout="constrained")
+    for solver, color in (("pot", "tab:gray"), ("potentials", "tab:blue")):
+        for n_classes, style in ((2, ":"), (10, "--"), (100, "-")):
+            points = [row for row in small if row["n_classes"] == n_classes]
+            left.plot(
+                [row["n_samples"] for row in points],
+                [row[solver] for row in points],
+                style,
+                color=color,
+                label=f"{solver}, {n_classes} classes",
+            )
+    left.set(xscale="log", yscale="log", xlabel="rows", ylabel="seconds", title="By size")
+    left.legend(fontsize=7)
+    rows = [row for row in rows if row["threads"] == 1 and row["sharpness"] == 1.0]
+    names = [f"{row['solver']}\n{row['n_samples']:,} x {row['n_classes']}" for row in rows]
+    bars = right.barh(
+        names[::-1],
+        [row["seconds"] for row in rows][::-1],
+        color=["tab:blue" if row["solver"] == "potentials" else "tab:gray" for row in rows][::-1],
+    )
+    right.bar_label(bars, [f" {row['seconds']:.2g} s" for row in rows][::-1], fontsize=8)
+    right.set(xscale="log", xlabel="seconds", title=f"To a marginal error of {TOL:g}")
+    right.margins(x=0.2)
+    right.tick_params(axis="y", labelsize=7)
+    fig.text(0.005, -0.04, caption(), fontsize=7)
+    FIGURES.mkdir(exist_ok=True)
+    fig.savefig(FIGURES / "bench_transport.png", dpi=120, bbox_inches="tight")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--crossover", action="store_true", help="only the small sizes")
+    parser.add_argument("--small", action="store_true", help="leave the million rows out")
+    options = parser.parse_args()
+    one_thread()
+    print(json.dumps(machine()))
+    print("solvers by size")
+    small = crossover()
+    if options.crossover:
+        return
+    bandwidth = copy_bandwidth()
+    print(f"copying moves {bandwidth / 1e9:.1f} GB/s, read and written")
+    rows = []
+    cases = [(100_000, 10, 1.0), (100_000, 100, 1.0), (100_000, 100, 4.0)]
+    cases += [] if options.small else [(1_000_000, 100, 1.0)]
+    for n_samples, n_classes, sharpness in cases:
+        print(f"{n_samples:,} x {n_classes}, sharpness {sharpness:g}")
+        rows += compare(n_samples, n_classes, sharpness, bandwidth)
+    results = {"copy_bandwidth": bandwidth, "problems": rows, "by_size": small}
+    save("transport", "python benchmarks/bench_transport.py", results)
+    draw(rows, small)
+
+
+if __name__ == "__main__":
+    main()
