@@ -29,6 +29,7 @@ default_role = "code"
 autosummary_generate = True
 autodoc_default_options = {"member-order": "bysource"}
 autodoc_typehints = "none"  # numpydoc's type lines say it better
+toc_object_entries_show_parents = "hide"
 numpydoc_show_class_members = False
 # What the pages must not lack: each parameter documented once, under its own name.
 numpydoc_validation_checks = {"GL08", "PR01", "PR02", "PR03", "PR07", "RT01", "SS01"}
