@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from skorch import NeuralNetClassifier
 from sklearn.ensemble import ExtraTreesClassifier
 from sklearn.kernel_approximation import Nystroem
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from skorch import NeuralNetClassifier
 from torch import nn
 
 from .inputs import Float32Array, TabularEncoder

@@ -131,7 +131,7 @@ class BaseNetClassifier(ClassifierMixin, BaseEstimator):
         """Return further arguments for `make_net`."""
         return {}
 
-    @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
+    @_fit_context(prefer_skip_nested_validation=True)
     def fit(
         self, X: Any, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None
     ) -> BaseNetClassifier:

@@ -128,7 +128,7 @@ def test_geometric_mean():
         geometric_mean_score([0, 0, 1, 1, 2], [0, 1, 1, 1, 0], sample_weight=[3, 1, 1, 1, 0]),
         np.sqrt(0.75),
     )
-    with pytest.raises(ValueError, match="(?i)sample.weight"):
+    with pytest.raises(ValueError, match=r"(?i)sample.weight"):
         geometric_mean_score([0, 1], [0, 1], sample_weight=[0, 0])
 
 
