@@ -302,10 +302,12 @@ def _issue_columns(issues: pd.DataFrame) -> list[dict[str, str]]:
 def _issue_row(issues: pd.DataFrame, position: int) -> dict[str, Any]:
     row = issues.iloc[position]
     name = issues.index[position]
-    cells = [{"title": "row", "kind": "text", "text": name, "flag": False}]
+    head = _short(issues.index.name or "row", 40)
+    plain = {"kind": "text", "flag": False, "whole": False}
+    cells = [plain | {"title": head, "text": name}]
     for column in issues.columns:
         value = row[column]
-        cell = {"title": _ISSUE_TITLES.get(column, column), "kind": "text", "flag": False}
+        cell = plain | {"title": _ISSUE_TITLES.get(column, column), "whole": column == "group"}
         if column == "is_issue":
             cell |= {"text": "look" if value else "", "flag": bool(value)}
         elif issues[column].dtype.kind == "f" and column.endswith(("proba", "quality")):

@@ -138,7 +138,7 @@ class ClassSharesDisplay:
         ).plot(ax)
 
     def plot(self, ax: Any = None) -> ClassSharesDisplay:
-        """Draw, the largest surrogate share first, on a logarithmic scale.
+        """Draw, the largest surrogate share first, by its logarithm where shares differ much.
 
         Parameters
         ----------
@@ -175,7 +175,11 @@ class ClassSharesDisplay:
                 linestyle="-" if name == "surrogate labels" and n_classes > 30 else "none",
                 linewidth=1,
             )
-        ax.set_yscale("log")
+        shown = np.concatenate([np.asarray(values, dtype=float) for _, values, *_ in present])
+        if shown[shown > 0].min() * 5 < shown.max():
+            ax.set_yscale("log")
+        else:  # nearly balanced: a logarithm would make mountains of little differences
+            ax.set_ylim(0, 1.1 * shown.max())
         step = name_classes(ax, np.asarray(self.classes)[order])
         ax.set_xlim(-0.6, n_classes - 0.4)
         ax.set_xlabel(class_axis_title("class, by surrogate share", step))

@@ -108,7 +108,9 @@ class HistoryDisplay:
         for axes, panel in zip(self.axes_, panels, strict=False):
             panel(self, axes)
             tidy(axes)
-        self.axes_[len(panels) - 1].set_xlabel("epoch")
+        bottom = self.axes_[len(panels) - 1]
+        bottom.set_xlabel("epoch")
+        bottom.xaxis.get_major_locator().set_params(integer=True)
         self.ax_, self.figure_ = self.axes_[0], self.axes_[0].get_figure()
         return self
 
