@@ -2,14 +2,22 @@
 
 from ._active_passive import ActivePassiveClassifier
 from ._agce import AGCEClassifier
+from ._co_teaching import CoTeachingClassifier
+from ._divide_mix import DivideMixClassifier
+from ._early_stopped import EarlyStoppedNet
 from ._elr import ELRClassifier
 from ._gce import GCEClassifier
+from ._neighbor_smoothing import NeighborSmoothingClassifier
 from ._sce import SCEClassifier
 
 __all__ = [
     "AGCEClassifier",
     "ActivePassiveClassifier",
+    "CoTeachingClassifier",
+    "DivideMixClassifier",
     "ELRClassifier",
+    "EarlyStoppedNet",
     "GCEClassifier",
+    "NeighborSmoothingClassifier",
     "SCEClassifier",
 ]
