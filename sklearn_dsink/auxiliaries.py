@@ -44,6 +44,12 @@ def is_frozen(estimator: Any) -> bool:
     return isinstance(estimator, FrozenEstimator)
 
 
+def draws_globally(estimator: Any) -> bool:
+    """Whether the estimator may draw from the global generators, as nets do, even to predict."""
+    inner = estimator.estimator if is_frozen(estimator) else estimator
+    return isinstance(inner, IntegerLabelClassifier) or reads_integer_labels_only(inner)
+
+
 def reads_integer_labels_only(estimator: Any) -> bool:
     """Whether the estimator's library takes no labels but ``0..n_classes-1``."""
     return any(

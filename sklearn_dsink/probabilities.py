@@ -9,6 +9,7 @@ from __future__ import annotations
 import numbers
 import warnings
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +24,7 @@ from sklearn.utils import _safe_indexing
 from ._arrays import FloatArray, normalize_rows
 from ._progress import Progress
 from ._seeding import seeded
-from .auxiliaries import as_read_by, is_frozen, prepare, weight_parameters
+from .auxiliaries import as_read_by, draws_globally, is_frozen, prepare, weight_parameters
 
 Fold = tuple[npt.NDArray[np.integer[Any]], npt.NDArray[np.integer[Any]]]
 
@@ -256,9 +257,10 @@ def predict_aligned(
     """
     known = np.asarray(estimator.classes_).tolist()
     n_rows = X.shape[0] if hasattr(X, "shape") else len(X)
-    proba = check_proba(
-        estimator.predict_proba(as_read_by(estimator, X)), n_rows, len(known), name
-    )
+    # Some draw from the global generators even to predict: skorch's data loader, for one.
+    with seeded(0) if draws_globally(estimator) else nullcontext():
+        answer = estimator.predict_proba(as_read_by(estimator, X))
+    proba = check_proba(answer, n_rows, len(known), name)
     try:
         return align_columns(proba, known, np.asarray(classes).tolist(), class_share)
     except ValueError as error:
