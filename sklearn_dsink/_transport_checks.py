@@ -1,0 +1,98 @@
+"""Argument checks of the transport: each message names the argument and what to do."""
+
+from __future__ import annotations
+
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+
+from ._kernel import float64, namespace
+
+Array = Any
+
+
+def check_scores(scores: Array) -> Array:
+    """Return `scores` in float32 or float64, two-dimensional and not empty.
+
+    A tensor in the memory of the processor comes back as the numpy array that shares it.
+    """
+    xp = namespace(scores)
+    if xp is not np:
+        scores = scores.detach()
+        if scores.dtype not in (xp.float32, xp.float64):
+            scores = scores.to(xp.float32)
+        scores = scores.numpy() if scores.device.type == "cpu" else scores
+    else:
+        scores = np.asarray(scores)
+        if scores.dtype not in (np.float32, np.float64):
+            scores = scores.astype(np.float32 if scores.dtype == np.float16 else np.float64)
+    if scores.ndim != 2 or 0 in scores.shape:
+        raise ValueError(
+            "scores must have shape (n_samples, n_classes) and not be empty, found "
+            f"{tuple(scores.shape)}."
+        )
+    return scores
+
+
+def check_number(name: str, value: Any, kind: Any) -> None:
+    """Check that `value` is a positive number of the abstract type `kind`."""
+    if not isinstance(value, kind) or isinstance(value, bool) or not 0 < value < np.inf:
+        wanted = "an integer" if kind is Integral else "a finite number"
+        raise ValueError(f"{name} must be {wanted} > 0, found {value!r}.")
+
+
+def check_relaxation(relaxation: float | None) -> float:
+    """Return the KL weight of the class constraint, infinity for the hard one."""
+    if relaxation is None:
+        return np.inf
+    if not isinstance(relaxation, Real) or not relaxation >= 0:
+        raise ValueError(f"relaxation must be None or a number >= 0, found {relaxation!r}.")
+    return float(relaxation)
+
+
+def check_potentials(name: str, potentials: Array | None, n_classes: int, like: Array) -> Array:
+    """Return class potentials in float64, zeros where there are none."""
+    values = float64(np.zeros(n_classes) if potentials is None else potentials, like)
+    if tuple(values.shape) != (n_classes,) or not bool(namespace(values).isfinite(values).all()):
+        raise ValueError(f"{name} must be {n_classes} finite numbers, found {potentials!r}.")
+    return values
+
+
+def check_marginal(class_marginal: Array, n_classes: int, like: Array) -> Array:
+    """Return the class shares in float64, positive and of sum 1."""
+    marginal = float64(class_marginal, like)
+    if tuple(marginal.shape) != (n_classes,):
+        raise ValueError(
+            f"class_marginal must have shape ({n_classes},), one share for each column of scores, "
+            f"found {tuple(marginal.shape)}."
+        )
+    total = float(marginal.sum())
+    if not bool((marginal > 0).all()) or not np.isfinite(total):
+        raise ValueError(
+            "class_marginal must be positive and finite: a class of share 0 would vanish from the "
+            f"labels. Found {class_marginal!r}; see floor_marginal."
+        )
+    if abs(total - 1) > 1e-6:
+        raise ValueError(
+            f"class_marginal must sum to 1, found {total:.8g}. Divide class totals by their sum."
+        )
+    return marginal / total
+
+
+def check_weight(sample_weight: Array | None, n_samples: int, like: Array) -> Array | None:
+    """Return the masses of the rows in float64, scaled to mean 1."""
+    if sample_weight is None:
+        return None
+    weight = float64(sample_weight, like)
+    if tuple(weight.shape) != (n_samples,):
+        raise ValueError(
+            f"sample_weight must have shape ({n_samples},), found {tuple(weight.shape)}."
+        )
+    total = float(weight.sum())
+    if not bool((weight >= 0).all()) or not 0 < total < np.inf:
+        raise ValueError(
+            "sample_weight must be finite and >= 0 with a positive sum, found values between "
+            f"{float(weight.min())} and {float(weight.max())}."
+        )
+    return weight * (n_samples / total)
