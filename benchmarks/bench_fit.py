@@ -1,0 +1,166 @@
+"""What D-SINK costs above its parts: a whole fit, and predict_proba, beside hand-written ones.
+
+    python benchmarks/bench_fit.py
+
+The parts of a fit are both auxiliaries fitted alone, cross-fits included, and a plain torch loop
+that trains the same net on the given labels with the same batches, epochs and schedule. The parts
+of a prediction are the net's forward pass and the auxiliaries' predict_proba. One thread.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from _machine import FIGURES, caption, machine, make_task, one_thread, save, wall_and_cpu
+from sklearn.base import clone
+from sklearn.model_selection import StratifiedKFold, cross_val_predict
+from torch import nn
+
+from sklearn_dsink import DSinkClassifier
+from sklearn_dsink.defaults import default_imb_aux, default_noise_aux, default_target
+
+
+def fit_auxiliary(estimator, X, y):
+    """Fit on all rows and predict each of five folds by a fit on the others."""
+    folds = StratifiedKFold(5, shuffle=True, random_state=0)
+    cross_val_predict(estimator, X, y, cv=folds, method="predict_proba")
+    return clone(estimator).fit(X, y)
+
+
+def torch_loop(net, X, y):
+    """Train the module of a skorch net by hand, as fast as plain torch allows."""
+    torch.manual_seed(0)
+    module = net.initialize().module_.train()
+    optimizer = torch.optim.AdamW(
+        module.parameters(), lr=net.lr, weight_decay=net.optimizer__weight_decay, fused=True
+    )
+    loss = nn.CrossEntropyLoss()
+    X, y = torch.from_numpy(X), torch.from_numpy(y)
+    steps, step = net.max_epochs * math.ceil(len(X) / net.batch_size), 0
+    for _ in range(net.max_epochs):
+        for rows in torch.randperm(len(X)).split(net.batch_size):
+            done = step / steps
+            factor = min(1, 0.05 + 9.5 * done) * 0.5 * (1 + math.cos(math.pi * done))
+            optimizer.param_groups[0]["lr"] = net.lr * factor
+            optimizer.zero_grad()
+            loss(module(X[rows]), y[rows]).backward()
+            optimizer.step()
+            step += 1
+    return module.eval()
+
+
+@torch.inference_mode()
+def forward(module, X):
+    """Class probabilities of a module."""
+    parts = [module(rows).softmax(dim=1) for rows in torch.from_numpy(X).split(4096)]
+    return torch.cat(parts).numpy()
+
+
+def compare(n_samples, n_features, n_classes, repeats):
+    """Time a whole fit and a prediction, and their parts."""
+    X, y, truth = make_task(n_samples + 20_000, n_features, n_classes)
+    X, X_test, y, y_test = X[:n_samples], X[n_samples:], y[:n_samples], truth[n_samples:]
+    noise_aux, imb_aux = default_noise_aux(), default_imb_aux()
+    net = default_target(X, n_classes)
+    made = {}
+
+    def fit():
+        made["dsink"] = DSinkClassifier(noise_aux, imb_aux, net, random_state=0).fit(X, y)
+
+    def loop():
+        made["module"] = torch_loop(clone(net), X, y)
+
+    parts = {
+        "noise_aux": lambda: made.update(noise=fit_auxiliary(noise_aux, X, y)),
+        "imb_aux": lambda: made.update(imb=fit_auxiliary(imb_aux, X, y)),
+        "torch loop": loop,
+    }
+    fitting = {name: wall_and_cpu(part, repeats) for name, part in parts.items()}
+    fitting["D-SINK"] = wall_and_cpu(fit, repeats)
+    predicting = {
+        "noise_aux": wall_and_cpu(lambda: made["noise"].predict_proba(X_test), repeats + 2),
+        "imb_aux": wall_and_cpu(lambda: made["imb"].predict_proba(X_test), repeats + 2),
+        "torch forward": wall_and_cpu(lambda: forward(made["module"], X_test), repeats + 2),
+        "D-SINK": wall_and_cpu(lambda: made["dsink"].predict_proba(X_test), repeats + 2),
+    }
+    alone = made["dsink"].set_params(combine=False)
+    predicting["D-SINK, combine=False"] = wall_and_cpu(
+        lambda: alone.predict_proba(X_test), repeats + 2
+    )
+    scores = {
+        name: float(np.mean(np.asarray(predicted) == y_test))
+        for name, predicted in {
+            "noise_aux": made["noise"].predict(X_test),
+            "imb_aux": made["imb"].predict(X_test),
+            "torch loop": forward(made["module"], X_test).argmax(axis=1),
+            "D-SINK": made["dsink"].set_params(combine=True).predict(X_test),
+        }.items()
+    }
+    ratios = {}
+    for clock in ("wall", "cpu"):
+        whole = sum(fitting[name][clock] for name in parts)
+        three = sum(predicting[n][clock] for n in ("noise_aux", "imb_aux", "torch forward"))
+        ratios[clock] = {
+            "fit": fitting["D-SINK"][clock] / whole,
+            "predict": predicting["D-SINK"][clock] / three,
+            "predict, combine=False": predicting["D-SINK, combine=False"][clock]
+            / predicting["torch forward"][clock],
+            # What is not the auxiliaries: training, renewals, transport.
+            "target": (
+                fitting["D-SINK"][clock] - fitting["noise_aux"][clock] - fitting["imb_aux"][clock]
+            )
+            / fitting["torch loop"][clock],
+        }
+    return {
+        "n_samples": n_samples,
+        "n_features": n_features,
+        "n_classes": n_classes,
+        "epochs": net.max_epochs,
+        "batch_size": net.batch_size,
+        "fit": fitting,
+        "predict": predicting,
+        "ratios": ratios,
+        "accuracy": scores,
+    }
+
+
+def draw(result):
+    """Stack the parts beside the whole."""
+    fig, axes = plt.subplots(1, 2, figsize=(9, 2.6), layout="constrained")
+    for ax, stage, title in zip(
+        axes, ("fit", "predict"), ("Fit", "predict_proba, 20,000 rows"), strict=True
+    ):
+        times, left = result[stage], 0.0
+        for name in ("noise_aux", "imb_aux", "torch loop", "torch forward"):
+            if name in times:
+                ax.barh("parts", times[name]["wall"], left=left, label=name)
+                left += times[name]["wall"]
+        ax.barh("D-SINK", times["D-SINK"]["wall"], color="tab:gray")
+        ax.set(xlabel="seconds", title=f"{title}: {result['ratios']['wall'][stage]:.2f} times")
+        ax.legend(fontsize=7)
+    fig.text(0.005, -0.06, caption(), fontsize=7)
+    FIGURES.mkdir(exist_ok=True)
+    fig.savefig(FIGURES / "bench_fit.png", dpi=120, bbox_inches="tight")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=10_000)
+    parser.add_argument("--classes", type=int, default=10)
+    parser.add_argument("--repeats", type=int, default=2)
+    options = parser.parse_args()
+    one_thread()
+    print(json.dumps(machine()))
+    result = compare(options.rows, 32, options.classes, options.repeats)
+    print(json.dumps(result, indent=1))
+    save("fit", "python benchmarks/bench_fit.py", result)
+    draw(result)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,152 @@
+"""Growth with the number of rows: time by stage and peak memory, 64 features and 100 classes.
+
+    python benchmarks/bench_scale.py                        # 10^4, 10^5 and 10^6 rows
+    python benchmarks/bench_scale.py --rows 10000 100000
+
+Two auxiliaries that scale, five folds, five target epochs with a renewal after each but the last.
+Each size runs in a process of its own, so that its peak memory is its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import json
+import math
+import subprocess
+import sys
+import time
+from collections import defaultdict
+
+import matplotlib.pyplot as plt
+import numpy as np
+from _machine import FIGURES, caption, machine, make_task, one_thread, peak_rss, save
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+
+from sklearn_dsink import DSinkClassifier, classifier, surrogate, target
+from sklearn_dsink.defaults import default_target
+
+N_FEATURES, N_CLASSES, N_EPOCHS = 64, 100, 5
+
+
+class Stages:
+    """Times calls by stage; what an inner stage takes is not counted for the outer one."""
+
+    def __init__(self):
+        self.seconds = defaultdict(float)
+        self.inner = [0.0]
+
+    def watch(self, owner, name, stage):
+        function = getattr(owner, name)
+
+        @functools.wraps(function)
+        def timed(*args, **kwargs):
+            self.inner.append(0.0)
+            start = time.perf_counter()
+            try:
+                return function(*args, **kwargs)
+            finally:
+                elapsed = time.perf_counter() - start
+                self.seconds[stage] += elapsed - self.inner.pop()
+                self.inner[-1] += elapsed
+
+        setattr(owner, name, timed)
+
+
+def fit_once(n_samples):
+    """Fit in this process; return times, memory and accuracy."""
+    one_thread()
+    stages = Stages()
+    stages.watch(classifier, "fit_auxiliaries", "auxiliaries")
+    stages.watch(surrogate, "solve", "transport")
+    stages.watch(surrogate, "surrogate_labels", "transport")
+    stages.watch(classifier, "log_probabilities", "target's forward passes")
+    stages.watch(target, "log_probabilities", "target's forward passes")
+    stages.watch(classifier, "fit_target", "target's training")
+    X, y, truth = make_task(n_samples + 10_000, N_FEATURES, N_CLASSES)
+    X_test, y_test = X[n_samples:].copy(), truth[n_samples:]
+    X, y = X[:n_samples], y[:n_samples]
+    net = default_target(X[:1000], N_CLASSES)
+    net.set_params(max_epochs=N_EPOCHS, batch_size=512)
+    uniform = np.full(N_CLASSES, 1 / N_CLASSES)
+    clf = DSinkClassifier(
+        LinearDiscriminantAnalysis(solver="lsqr"),
+        LinearDiscriminantAnalysis(solver="lsqr", priors=uniform),
+        net,
+        warmup=1,
+        random_state=0,
+    )
+    before = peak_rss()
+    start = time.perf_counter()
+    clf.fit(X, y)
+    seconds = time.perf_counter() - start
+    peak = peak_rss() - before
+    stages.seconds["rest"] = seconds - sum(stages.seconds.values())
+    matrix = 4 * n_samples * N_CLASSES
+    return {
+        "n_samples": n_samples,
+        "seconds": seconds,
+        "stages": dict(stages.seconds),
+        "peak_bytes": peak,
+        "peak_of_bar": peak / (3 * X.nbytes + 2 * matrix),
+        "peak_float32_matrices_beside_3_X": (peak - 3 * X.nbytes) / matrix,
+        "accuracy": float(np.mean(clf.predict(X_test) == y_test)),
+        "accuracy_noise_aux": float(np.mean(clf.noise_aux_.predict(X_test) == y_test)),
+        "labels_right": float(np.mean(clf.surrogate_labels_.argmax(axis=1) == truth[:n_samples])),
+    }
+
+
+def draw(rows):
+    """Draw time by stage and peak memory against rows, log-log."""
+    fig, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
+    sizes = [row["n_samples"] for row in rows]
+    left.plot(sizes, [row["seconds"] for row in rows], "k-o", label="whole fit")
+    for stage in rows[0]["stages"]:
+        left.plot(sizes, [row["stages"][stage] for row in rows], "--", label=stage)
+    left.set(xscale="log", yscale="log", xlabel="rows", ylabel="seconds", title="Time")
+    left.legend(fontsize=7)
+    right.plot(sizes, [row["peak_bytes"] / 2**20 for row in rows], "k-o", label="peak above data")
+    for label, copies in (("X", 0), ("3 X + 2 float32 matrices", 2)):
+        right.plot(
+            sizes,
+            [
+                4 * n * ((3 if copies else 1) * N_FEATURES + copies * N_CLASSES) / 2**20
+                for n in sizes
+            ],
+            "--",
+            label=label,
+        )
+    right.set(xscale="log", yscale="log", xlabel="rows", ylabel="MiB", title="Memory")
+    right.legend(fontsize=7)
+    fig.text(0.005, -0.05, caption(), fontsize=7)
+    FIGURES.mkdir(exist_ok=True)
+    fig.savefig(FIGURES / "bench_scale.png", dpi=120, bbox_inches="tight")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
+    parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.one:
+        print(json.dumps(fit_once(options.one)))
+        return
+    print(json.dumps(machine()))
+    rows = []
+    for n_samples in options.rows:
+        command = [sys.executable, __file__, "--one", str(n_samples)]
+        found = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+        rows.append(json.loads(found.stdout))
+        print(json.dumps(rows[-1]))
+    results = {"fits": rows}
+    if len(rows) > 1:
+        first, last = rows[0], rows[-1]
+        growth = math.log(last["n_samples"] / first["n_samples"])
+        results["slope_of_time"] = math.log(last["seconds"] / first["seconds"]) / growth
+        print(f"log-log slope of time: {results['slope_of_time']:.2f}")
+    save("scale", "python benchmarks/bench_scale.py", results)
+    draw(rows)
+
+
+if __name__ == "__main__":
+    main()
