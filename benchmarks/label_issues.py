@@ -25,13 +25,13 @@ from cleanlab.rank import get_label_quality_scores
 from sklearn.ensemble import ExtraTreesClassifier
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from sklearn_dsink.folds import deal_folds
 from sklearn_dsink.inspection import GROUPS, class_groups, find_label_issues
 from sklearn_dsink.noise_model import (
     estimate_noise_matrix,
     label_posterior,
     refine_noise_matrix,
 )
-from sklearn_dsink.probabilities import deal_folds
 
 #: The noise of these cells is human or by rules: what counts as wrong is itself a judgement.
 REAL = ("trec6_weak", "agnews_weak", "hatespeech_crowd", "cifar10n")

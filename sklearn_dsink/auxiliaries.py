@@ -15,6 +15,7 @@ from scipy import sparse
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils import assert_all_finite, get_tags
 from sklearn.utils.metadata_routing import _routing_enabled
 from sklearn.utils.multiclass import check_classification_targets
@@ -32,9 +33,14 @@ _INTEGER_LABELS_ONLY = {"skorch", "xgboost", "cleanlab"}
 _MAX_SEED = np.iinfo(np.int32).max
 
 
+def is_pipeline(estimator: Any) -> bool:
+    """Whether the estimator is a pipeline, scikit-learn's or imbalanced-learn's."""
+    return isinstance(estimator, Pipeline)
+
+
 def final_step(estimator: Any) -> Any:
     """Return the last step of a pipeline, of any depth, or the estimator itself."""
-    while isinstance(estimator, Pipeline):
+    while is_pipeline(estimator):
         estimator = estimator.steps[-1][1]
     return estimator
 
@@ -73,7 +79,7 @@ def weight_parameters(
     if sample_weight is None or not accepts_sample_weight(estimator):
         return {}
     prefix = ""
-    while isinstance(estimator, Pipeline):
+    while is_pipeline(estimator):
         name, estimator = estimator.steps[-1]
         prefix += f"{name}__"
     return {f"{prefix}sample_weight": sample_weight}
@@ -81,8 +87,11 @@ def weight_parameters(
 
 def request_weights(estimator: Any) -> Any:
     """Let an auxiliary of our own ask for ``sample_weight`` where scikit-learn routes metadata."""
-    if _routing_enabled() and accepts_sample_weight(estimator):
-        final_step(estimator).set_fit_request(sample_weight=True)
+    if _routing_enabled():
+        steps = [step for _, step in estimator.steps] if is_pipeline(estimator) else [estimator]
+        for step in steps:
+            if has_fit_parameter(step, "sample_weight"):
+                step.set_fit_request(sample_weight=step is steps[-1])
     return estimator
 
 
@@ -90,8 +99,22 @@ def as_read_by(estimator: Any, X: Any) -> Any:
     """Return X as the estimator reads it: dense float32 for a net, as it is for all others."""
     inner = estimator.estimator if is_frozen(estimator) else estimator
     if isinstance(inner, NeuralNetClassifier):
-        return np.ascontiguousarray(X.toarray() if sparse.issparse(X) else X, dtype=np.float32)
+        return to_float32(X)
     return X
+
+
+def to_float32(X: Any) -> Any:
+    """Return X as a dense float32 array."""
+    return np.ascontiguousarray(X.toarray() if sparse.issparse(X) else X, dtype=np.float32)
+
+
+def feed_net(estimator: Any) -> Any:
+    """Let a pipeline that ends in a skorch net hand it float32, whatever the steps before give."""
+    if is_pipeline(estimator) and isinstance(final_step(estimator), NeuralNetClassifier):
+        feed_net(estimator.steps[-1][1])
+        cast = FunctionTransformer(to_float32)
+        estimator.steps.insert(len(estimator.steps) - 1, ("to_float32", cast))
+    return estimator
 
 
 def set_missing_random_states(estimator: Any, rng: np.random.RandomState) -> None:
@@ -160,7 +183,7 @@ class IntegerLabelClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator)
             assert_all_finite(y, input_name="y")
         check_classification_targets(y)
         self.classes_, codes = np.unique(y, return_inverse=True)
-        estimator = clone(self.estimator)
+        estimator = feed_net(clone(self.estimator))
         estimator.fit(as_read_by(estimator, X), codes.astype(np.int64), **fit_params)
         self.estimator_ = estimator
         return self

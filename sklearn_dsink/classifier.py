@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any
 
@@ -33,15 +34,21 @@ from torch import nn
 
 from ._arrays import FloatArray, safe_log
 from .auxiliaries import is_frozen, request_weights
+from .crossfit import Auxiliary, fit_auxiliaries
 from .defaults import default_imb_aux, default_noise_aux, default_target
+from .folds import make_folds
 from .inputs import Float32Array, TabularEncoder, validate_features
+from .label_model import LabelModel, fit_label_model, smooth_log
 from .losses import CrossEntropy, SampleLoss
-from .noise_model import estimate_noise_matrix, label_posterior
 from .prediction import apply_prior, check_prior, pool
-from .probabilities import Auxiliary, fit_auxiliaries, make_folds, predict_aligned
+from .probabilities import predict_aligned
+from .refinement import refit_auxiliaries
 from .surrogate import SurrogateLabeler
 from .target import fit_target, log_probabilities
 from .transport import floor_marginal
+
+# Weight of the target beside the auxiliaries in a combined prediction.
+TARGET_SHARE = 0.5
 
 _MAX_SEED = np.iinfo(np.int32).max
 
@@ -50,7 +57,8 @@ PAPER: dict[str, Any] = {
     "alpha": 1.0,
     "cv": None,
     "class_prior": "train",
-    "noise_correction": None,
+    "noise_correction": False,
+    "refine": False,
     "class_marginal": "imb_aux",
     "base_loss": "cross_entropy",
     "prior_correction": False,
@@ -184,7 +192,8 @@ class DSinkClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         "alpha": [Interval(Real, 0, None, closed="left")],
         "cv": ["cv_object"],
         "class_prior": [StrOptions({"uniform", "train"}), "array-like"],
-        "noise_correction": [StrOptions({"transition"}), None],
+        "noise_correction": ["boolean"],
+        "refine": ["boolean"],
         "class_marginal": [StrOptions({"estimated", "noise_aux", "imb_aux"}), "array-like"],
         "base_loss": [StrOptions({"cross_entropy"}), nn.Module, None],
         "prior_correction": ["boolean"],
@@ -209,7 +218,8 @@ class DSinkClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         alpha: float = 4.0,
         cv: Any = 5,
         class_prior: Any = "uniform",
-        noise_correction: str | None = "transition",
+        noise_correction: bool = True,
+        refine: bool = True,
         class_marginal: Any = "estimated",
         base_loss: Any = "cross_entropy",
         prior_correction: bool = True,
@@ -231,6 +241,7 @@ class DSinkClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         self.cv = cv
         self.class_prior = class_prior
         self.noise_correction = noise_correction
+        self.refine = refine
         self.class_marginal = class_marginal
         self.base_loss = base_loss
         self.prior_correction = prior_correction
@@ -309,9 +320,10 @@ class DSinkClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         rng = check_random_state(self.random_state)
 
         self._class_share = np.bincount(codes, weights=weight, minlength=n_classes) / n_samples
-        noise, imb = self._fit_auxiliaries(X, codes, weight, params, rng)
-        noise_rows = self._noise_evidence(noise.proba, codes, weight)
-        marginal = self._class_marginal(noise_rows, imb.proba, weight)
+        first, last, model = self._fit_auxiliaries(X, codes, weight, params, rng)
+        noise, imb = first["noise_aux"], first["imb_aux"]
+        noise_rows = model.posterior if self.noise_correction else noise.proba
+        marginal = self._class_marginal(first, model, weight)
 
         labeler = SurrogateLabeler(
             safe_log(noise_rows),
@@ -348,10 +360,9 @@ class DSinkClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         self.imb_aux_, self.imb_aux_proba_ = imb.estimator, imb.proba
         self.target_, self._encoder = target, encoder
         self._prior_corrected = self.prior_correction
-        self._log_aux_prior = {
-            name: np.log(np.average(aux.proba, axis=0, weights=weight))
-            for name, aux in (("noise_aux", noise), ("imb_aux", imb))
-        }
+        self._label_model = replace(model, posterior=model.posterior[:0])  # to predict, no rows
+        self._experts = {name: aux.estimator for name, aux in last.items()}
+        self.noise_matrix_ = model.noise_matrix
         self.class_marginal_ = marginal
         self.surrogate_labels_ = labels
         self.class_potentials_ = labeler.result.potentials
@@ -397,14 +408,15 @@ class DSinkClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         log_target = log_probabilities(self.target_, inputs, corrected=False).astype(np.float64)
         if not self._prior_corrected:
             log_target -= np.log(self.class_marginal_)
-        scores: list[FloatArray] = [log_target]
-        weights = [1.0]
-        if self.combine:
-            for name in ("noise_aux", "imb_aux"):
-                proba = self._auxiliary_proba(X, name)
-                scores.append(safe_log(proba) - self._log_aux_prior[name])
-                weights.append(1.0)
-        return apply_prior(pool(scores, weights), self._log_prior())
+        if not self.combine:
+            return apply_prior(log_target, self._log_prior())
+        log_scores = [
+            smooth_log(predict_aligned(expert, X, self.classes_, self._class_share, name))
+            for name, expert in self._experts.items()
+        ]
+        log_pool = self._label_model.log_proba(log_scores) - np.log(self._label_model.class_share)
+        pooled = pool([log_target, log_pool], [TARGET_SHARE, 1.0 - TARGET_SHARE])
+        return apply_prior(pooled, self._log_prior())
 
     def predict(self, X: Any) -> npt.NDArray[Any]:
         """Most probable class under `class_prior`.
@@ -422,10 +434,6 @@ class DSinkClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         log_proba = self.predict_log_proba(X)
         return np.asarray(self.classes_[np.argmax(log_proba, axis=1)])
 
-    def _auxiliary_proba(self, X: Any, name: str) -> FloatArray:
-        estimator = getattr(self, f"{name}_")
-        return predict_aligned(estimator, X, self.classes_, self._class_share, name)
-
     def _fit_auxiliaries(
         self,
         X: Any,
@@ -433,52 +441,58 @@ class DSinkClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         weight: FloatArray | None,
         params: dict[str, Any],
         rng: np.random.RandomState,
-    ) -> tuple[Auxiliary, Auxiliary]:
-        """Fit f_N and f_L, and their probabilities for the training rows."""
+    ) -> tuple[dict[str, Auxiliary], dict[str, Auxiliary], LabelModel]:
+        """Fit f_N and f_L on the given labels, then on what these probably are."""
+        auxiliaries = {"noise_aux": self._get_noise_aux(), "imb_aux": self._get_imb_aux()}
         fit_params = None
         if _routing_enabled():
-            if weight is not None:
-                params = {**params, "sample_weight": weight}
             routed = process_routing(self, "fit", **params)
-            fit_params = {name: routed[name].fit for name in ("noise_aux", "imb_aux")}
-        fitted = fit_auxiliaries(
-            {"noise_aux": self._get_noise_aux(), "imb_aux": self._get_imb_aux()},
-            X,
-            self.classes_[codes],
-            classes=self.classes_,
-            class_share=self._class_share,
-            folds=make_folds(self.cv, X, codes, rng),
-            sample_weight=weight,
-            fit_params=fit_params,
-            n_jobs=self.n_jobs,
-            random_state=rng,
-            verbose=self.verbose,
+            fit_params = {name: routed[name].fit for name in auxiliaries}
+        folds = make_folds(self.cv, X, codes, rng)
+        run: dict[str, Any] = {
+            "classes": self.classes_,
+            "class_share": self._class_share,
+            "folds": folds,
+            "sample_weight": weight,
+            "n_jobs": self.n_jobs,
+            "verbose": self.verbose,
+        }
+        first = fit_auxiliaries(
+            auxiliaries, X, self.classes_[codes], fit_params=fit_params, random_state=rng, **run
         )
-        return fitted["noise_aux"], fitted["imb_aux"]
+        model = self._fit_label_model(first, codes, weight)
+        if folds is None or not self.refine:
+            return first, first, model
+        # f_L sees to the classes' sizes itself; f_N is not made to.
+        last = refit_auxiliaries(first, model, X, codes, balanced=frozenset({"noise_aux"}), **run)
+        return first, last, self._fit_label_model(last, codes, weight)
 
-    def _noise_evidence(
-        self, proba: FloatArray, codes: npt.NDArray[np.int64], weight: FloatArray | None
-    ) -> FloatArray:
-        """Correct f_N's probabilities for the noise they were fitted on."""
-        self.noise_matrix_ = estimate_noise_matrix(codes, proba, sample_weight=weight)
-        if self.noise_correction is None:
-            return proba
-        return label_posterior(proba, codes, self.noise_matrix_)
+    def _fit_label_model(
+        self,
+        auxiliaries: dict[str, Auxiliary],
+        codes: npt.NDArray[np.int64],
+        weight: FloatArray | None,
+    ) -> LabelModel:
+        log_scores = [smooth_log(aux.proba) for aux in auxiliaries.values()]
+        return fit_label_model(log_scores, codes, sample_weight=weight)
 
     def _class_marginal(
-        self, noise: FloatArray, imb: FloatArray, weight: FloatArray | None
+        self, auxiliaries: dict[str, Auxiliary], model: LabelModel, weight: FloatArray | None
     ) -> FloatArray:
         """Class shares that the surrogate labels must meet."""
-        if isinstance(self.class_marginal, str):
-            rows = imb if self.class_marginal == "imb_aux" else noise
-            marginal = np.average(rows, axis=0, weights=weight)
-        else:
-            marginal = np.asarray(self.class_marginal, dtype=np.float64)
+        if not isinstance(self.class_marginal, str):
+            marginal: FloatArray = np.asarray(self.class_marginal, dtype=np.float64)
             if marginal.shape != self.classes_.shape:
                 raise ValueError(
-                    f"class_marginal has shape {marginal.shape}, expected {self.classes_.shape}."
+                    f"class_marginal has shape {marginal.shape}, expected {self.classes_.shape}: "
+                    "one share for each class."
                 )
-        return floor_marginal(marginal, min(0.5 / len(noise), 0.5 / len(marginal)))
+        elif self.class_marginal == "estimated":
+            marginal = model.class_share
+        else:
+            marginal = np.average(auxiliaries[self.class_marginal].proba, axis=0, weights=weight)
+        n_samples = len(auxiliaries["noise_aux"].proba)
+        return floor_marginal(marginal, min(0.5 / n_samples, 0.5 / len(marginal)))
 
     def _log_prior(self) -> FloatArray:
         if isinstance(self.class_prior, str):

@@ -5,13 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from sklearn.ensemble import ExtraTreesClassifier
-from sklearn.kernel_approximation import Nystroem
-from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 from skorch import NeuralNetClassifier
 from torch import nn
 
+from .imbalance import KernelClassifier
 from .inputs import Float32Array, TabularEncoder
 from .nets import make_net
 
@@ -23,12 +21,7 @@ def default_noise_aux() -> Any:
 
 def default_imb_aux() -> Any:
     """Return a kernel classifier that weighs all classes alike."""
-    return make_pipeline(
-        TabularEncoder(),
-        StandardScaler(),
-        Nystroem(n_components=300),
-        LogisticRegression(class_weight="balanced", max_iter=500),
-    )
+    return make_pipeline(TabularEncoder(), KernelClassifier())
 
 
 def default_target(inputs: Float32Array, n_classes: int, verbose: int = 0) -> NeuralNetClassifier:

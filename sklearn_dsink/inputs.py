@@ -14,6 +14,7 @@ from scipy import sparse
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.decomposition import TruncatedSVD
 from sklearn.impute import SimpleImputer
+from sklearn.preprocessing import OneHotEncoder
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 Float32Array = npt.NDArray[np.float32]
@@ -144,7 +145,10 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
         if is_frame(X) and not _all_numeric(X):
             from skrub import TableVectorizer  # takes seconds to import, and few tables need it
 
-            self._vectorizer = TableVectorizer().fit(X)
+            # A category that only comes later is a row of zeros; without a dropped column no
+            # other is, so that there is nothing to warn of.
+            encoder = OneHotEncoder(sparse_output=False, dtype=np.float32, handle_unknown="ignore")
+            self._vectorizer = TableVectorizer(low_cardinality=encoder).fit(X)
         elif sparse.issparse(X) and X.shape[1] > _WIDEST_DENSE:
             n_components = min(_N_COMPONENTS, X.shape[0])
             self._projection = TruncatedSVD(n_components, random_state=self.random_state).fit(X)

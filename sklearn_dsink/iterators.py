@@ -6,6 +6,7 @@ about three times a hand-written loop. :class:`TensorIterator` indexes whole bat
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from itertools import pairwise
 from typing import Any
@@ -131,7 +132,10 @@ class TensorIterator:
     def _one_source(self, array: Any) -> Any:
         if sparse.issparse(array):
             return array.tocsr()
-        tensor = torch.as_tensor(np.asarray(array) if not torch.is_tensor(array) else array)
+        with warnings.catch_warnings():
+            # A pandas frame's values or a memmap may be read-only: batches are only read.
+            warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+            tensor = torch.as_tensor(array if torch.is_tensor(array) else np.asarray(array))
         if self.device.type == "cuda" and tensor.nbytes <= _RESIDENT_BYTES:
             return tensor.to(self.device)
         return tensor

@@ -151,6 +151,49 @@ def label_posterior(
     return normalize_rows(powered * noise_matrix.T[y])
 
 
+def noise_matrix_from_posterior(
+    posterior: FloatArray, y: IntArray, weight: FloatArray, pseudo_count: float
+) -> FloatArray:
+    """Read ``T[c, k] = P(given = k | true = c)`` off a posterior of the true classes.
+
+    Each row is held by `pseudo_count` rows to "kept, or moved to another class": kept at the
+    overall rate, moved in equal parts to all classes alike and in proportion to their size.
+
+    Parameters
+    ----------
+    posterior : ndarray of shape (n_samples, n_classes)
+        Probability of each true class; rows sum to 1.
+    y : ndarray of shape (n_samples,), dtype int
+        Given labels as codes ``0..n_classes-1``.
+    weight : ndarray of shape (n_samples,)
+        Weights of mean 1.
+    pseudo_count : float
+        Rows that each row of the matrix is held by.
+
+    Returns
+    -------
+    noise_matrix : ndarray of shape (n_classes, n_classes), dtype float64
+        Rows are true classes and sum to 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> posterior = np.array([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 1.0]])
+    >>> noise_matrix_from_posterior(posterior, np.array([0, 1, 1, 1]), np.ones(4), 4.0)
+    array([[0.67, 0.33],
+           [0.17, 0.83]])
+    """
+    n_samples, n_classes = posterior.shape
+    joint = np.zeros((n_classes, n_classes))
+    np.add.at(joint, y, posterior * weight[:, None])  # rows: given label; transposed below
+    wrong = 1.0 - np.trace(joint) / n_samples
+    given_share = joint.sum(axis=1) / n_samples
+    moved = np.tile((given_share + 1.0 / n_classes) / 2.0, (n_classes, 1))
+    np.fill_diagonal(moved, 0.0)
+    background = (1.0 - wrong) * np.eye(n_classes) + wrong * normalize_rows(moved)
+    return normalize_rows(joint.T + pseudo_count * background + PROBA_FLOOR)
+
+
 def refine_noise_matrix(
     y: IntArray,
     proba: FloatArray,

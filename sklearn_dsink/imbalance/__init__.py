@@ -30,6 +30,7 @@ in one model, which is what D-SINK is there to avoid: pruning wrong labels remov
 from sklearn_dsink.imbalance._class_balanced import ClassBalancedClassifier
 from sklearn_dsink.imbalance._crt import CRTClassifier
 from sklearn_dsink.imbalance._focal import FocalClassifier
+from sklearn_dsink.imbalance._kernel_classifier import KernelClassifier
 from sklearn_dsink.imbalance._ldam import LDAMClassifier
 from sklearn_dsink.imbalance._logit_adjusted import LogitAdjustedClassifier
 from sklearn_dsink.imbalance._lws import LWSClassifier
@@ -45,6 +46,7 @@ __all__ = [
     "CRTClassifier",
     "ClassBalancedClassifier",
     "FocalClassifier",
+    "KernelClassifier",
     "LDAMClassifier",
     "LWSClassifier",
     "LogitAdjustedClassifier",

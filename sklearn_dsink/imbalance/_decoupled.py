@@ -14,7 +14,7 @@ from torch.utils.data import BatchSampler, DataLoader, WeightedRandomSampler
 
 from sklearn_dsink.losses import CrossEntropy, SampleLoss
 from sklearn_dsink.net_classifier import BaseNetClassifier
-from sklearn_dsink.nets import CosineSchedule, softmax_of_logits
+from sklearn_dsink.nets import CosineSchedule, few_threads, softmax_of_logits
 
 
 class DecoupledNetClassifier(BaseNetClassifier):
@@ -39,13 +39,15 @@ class DecoupledNetClassifier(BaseNetClassifier):
         codes: npt.NDArray[np.int64],
         weight: npt.NDArray[np.float32],
         seed: int,
+        **schedule: Any,
     ) -> None:
-        super()._fit_net(X, codes, weight, seed)
+        super()._fit_net(X, codes, weight, seed, **schedule)
         module = self.net_.module_
         head, module.head = module.head, nn.Identity()
-        # Without its classifier the net's answer is the features, dropout off.
-        features = self.net_.forward(X).cpu().numpy()
-        module.head = self._second_stage(head, features, codes, weight)
+        with few_threads(X.shape[1], self.hidden_layer_sizes, self.net_.batch_size):
+            # Without its classifier the net's answer is the features, dropout off.
+            features = self.net_.forward(X).cpu().numpy()
+            module.head = self._second_stage(head, features, codes, weight)
 
 
 def class_aware_weights(

@@ -40,8 +40,9 @@ class LWSClassifier(DecoupledNetClassifier):
 
     Parameters
     ----------
-    head_epochs : int, default=5
-        Epochs of the second stage, each of as many draws as there are rows.
+    head_epochs : int, default=20
+        Epochs of the second stage, each of as many draws as there are rows. Published: 5, on
+        far more rows.
     head_lr : float, default=0.1
         Highest learning rate of the factors, which start at 1.
     hidden_layer_sizes : sequence of int, default=(256,)
@@ -117,7 +118,7 @@ class LWSClassifier(DecoupledNetClassifier):
     def __init__(
         self,
         *,
-        head_epochs: int = 5,
+        head_epochs: int = 20,
         head_lr: float = 0.1,
         hidden_layer_sizes: Sequence[int] = (256,),
         numeric_embedding: str | None = None,

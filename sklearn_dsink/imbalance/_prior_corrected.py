@@ -35,8 +35,9 @@ from sklearn.utils.validation import (
 from sklearn_dsink._arrays import FloatArray
 from sklearn_dsink._seeding import seeded
 from sklearn_dsink.auxiliaries import is_frozen, prepare, weight_parameters
+from sklearn_dsink.folds import make_folds
 from sklearn_dsink.imbalance._prior import adjust_prior, check_prior
-from sklearn_dsink.probabilities import make_folds, predict_aligned
+from sklearn_dsink.probabilities import predict_aligned
 
 
 class PriorCorrectedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):

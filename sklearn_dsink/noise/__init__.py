@@ -8,6 +8,7 @@ from ._early_stopped import EarlyStoppedNet
 from ._elr import ELRClassifier
 from ._gce import GCEClassifier
 from ._neighbor_smoothing import NeighborSmoothingClassifier
+from ._noise_corrected import NoiseCorrectedClassifier
 from ._sce import SCEClassifier
 
 __all__ = [
@@ -19,5 +20,6 @@ __all__ = [
     "EarlyStoppedNet",
     "GCEClassifier",
     "NeighborSmoothingClassifier",
+    "NoiseCorrectedClassifier",
     "SCEClassifier",
 ]

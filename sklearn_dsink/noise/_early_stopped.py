@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.utils._param_validation import Interval
 
+from ..folds import deal_folds
 from ..losses import CrossEntropy, SampleLoss
 from ..net_classifier import BaseNetClassifier
-from ..probabilities import deal_folds
 
 
 class EarlyStoppedNet(BaseNetClassifier):
@@ -124,7 +124,7 @@ class EarlyStoppedNet(BaseNetClassifier):
                     f"EarlyStoppedNet needs at least 3 samples for cv={self.cv} folds, found "
                     f"n_samples = {len(codes)}."
                 )
-            super()._fit_net(X, codes, weight, seed, valid=test)
+            super()._fit_net(X, codes, weight, seed, valid=test.astype(np.int64))
             losses = [epoch["valid_loss"] for epoch in self.history_]
             # Callbacks of the user's may end a fold early; its last loss stands for the rest.
             losses += [losses[-1]] * (self.max_epochs - len(losses))

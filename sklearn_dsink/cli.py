@@ -1,0 +1,383 @@
+"""The command ``dsink``: fit a table, look at its labels, predict.
+
+Exit codes: 0 all went well, 1 an unexpected error, 2 something is wrong with the command or the
+data (said in one line), 130 interrupted. What a command writes is complete or not there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+try:
+    import typer
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+except ImportError as error:  # pragma: no cover
+    raise SystemExit(
+        f'The command dsink needs {error.name}: pip install "sklearn-dsink[cli]".'
+    ) from error
+
+app = typer.Typer(
+    name="dsink",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    help="Learn from a table whose labels are partly wrong and whose classes differ in size, and "
+    "see which labels to look at first.",
+    epilog="Start with: dsink demo",
+)
+
+
+def main() -> None:
+    """Run the command line."""
+    os.environ.setdefault("MPLBACKEND", "Agg")
+    app()
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and leave.", is_eager=True)
+    ] = False,
+) -> None:
+    if version:
+        from . import __version__
+
+        print(f"dsink {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def fit(
+    data: Annotated[Path, typer.Argument(help="A CSV, TSV or Parquet file.", show_default=False)],
+    label: Annotated[str, typer.Option(help="Column of the given labels.", show_default=False)],
+    id: Annotated[
+        str | None, typer.Option(help="Column that names the rows; not learnt from.")
+    ] = None,
+    drop: Annotated[
+        list[str] | None, typer.Option(help="Column to leave out; may be given again.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder to write.")] = Path("dsink-out"),
+    test: Annotated[
+        Path | None, typer.Option(help="A table with trusted labels to score the model on.")
+    ] = None,
+    folds: Annotated[int, typer.Option(min=2, help="Folds of the auxiliaries.")] = 5,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of all that is random.")] = 0,
+    force: Annotated[bool, typer.Option("--force", help="Replace the folder.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
+) -> None:
+    """Fit a table, and write issues.csv, report.html, model.dsink and metrics.json.
+
+    Numbers and categories are told apart by the columns' contents. Example:
+
+        dsink fit data.csv --label species --id sample --out result
+    """
+    with _one_line_errors():
+        metrics = _fit(
+            data, label, id, drop or [], out, test, folds=folds, seed=seed, force=force,
+            quiet=quiet,
+        )  # fmt: skip
+        if not quiet:
+            _print_result(metrics, out)
+
+
+@app.command()
+def predict(
+    model: Annotated[Path, typer.Argument(help="A model.dsink file.", show_default=False)],
+    data: Annotated[Path, typer.Argument(help="A CSV, TSV or Parquet file.", show_default=False)],
+    out: Annotated[Path, typer.Option("--out", "-o", help="CSV or Parquet file to write.")] = Path(
+        "predictions.csv"
+    ),
+    id: Annotated[str | None, typer.Option(help="Column that names the rows.")] = None,
+    proba: Annotated[
+        bool, typer.Option("--proba", help="Write the probability of every class.")
+    ] = False,
+) -> None:
+    """Predict the labels of a table with a model that `dsink fit` wrote.
+
+    Writes one row a row: its name, the prediction and its probability. Example:
+
+        dsink predict result/model.dsink new.csv -o predictions.csv
+    """
+    with _one_line_errors():
+        n_rows = _predict(model, data, out, id, proba)
+        print(f"{n_rows} predictions in {out}")
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder to write.")] = Path("dsink-demo"),
+    seed: Annotated[int, typer.Option(min=0, help="Seed of all that is random.")] = 0,
+    force: Annotated[bool, typer.Option("--force", help="Replace the folder.")] = False,
+) -> None:
+    """Mislabel a long-tailed set of digits, find the wrong labels, and say how many were found."""
+    with _one_line_errors():
+        _demo(out, seed, force)
+
+
+@contextmanager
+def _one_line_errors() -> Iterator[None]:
+    """Turn what a user can mend into one line and exit code 2; Ctrl-C is exit code 130."""
+    from ._tables import TableError
+
+    try:
+        yield
+    except (TableError, FileNotFoundError, FileExistsError, PermissionError) as error:
+        _fail(str(error), 2)
+    except ValueError as error:
+        _fail(" ".join(str(error).split()), 2)
+    except KeyboardInterrupt:
+        _fail("interrupted; nothing was written", 130)
+
+
+def _fail(message: str, code: int) -> None:
+    Console(stderr=True, soft_wrap=True, highlight=False).print(
+        f"[bold red]error:[/] {escape(message)}"
+    )
+    raise typer.Exit(code)
+
+
+@contextmanager
+def _new_folder(out: Path, force: bool) -> Iterator[Path]:
+    """Give a temporary folder that takes the place of `out` when all went well."""
+    if out.exists() and not force:
+        raise FileExistsError(f"{out} is there already; --force replaces it.")
+    if out.exists() and (not out.is_dir() or not _looks_like_ours(out)):
+        raise FileExistsError(f"{out} is no folder that dsink wrote; choose another --out.")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    try:
+        yield temporary
+        temporary.chmod(0o755)
+        if out.exists():
+            old = temporary.with_name(temporary.name + ".old")
+            os.replace(out, old)
+            os.replace(temporary, out)
+            shutil.rmtree(old)
+        else:
+            os.replace(temporary, out)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _looks_like_ours(folder: Path) -> bool:
+    return (folder / "metrics.json").is_file() or not any(folder.iterdir())
+
+
+def _fit(
+    data: Path,
+    label: str,
+    id_column: str | None,
+    drop: list[str],
+    out: Path,
+    test: Path | None,
+    *,
+    folds: int,
+    seed: int,
+    force: bool,
+    quiet: bool,
+) -> dict[str, Any]:
+    from . import _tables
+
+    if out.exists() and not force:  # before the work, not after it
+        raise FileExistsError(f"{out} is there already; --force replaces it.")
+    table = _tables.read_table(data, [label, *([id_column] if id_column else []), *drop])
+    labels = _tables.labels_of(table, label)
+    features = table.drop(columns={label, *([id_column] if id_column else []), *drop})
+    encoder, notes = _tables.make_encoder(features)
+    features = _tables.as_read(features, encoder, data.name)
+    tested = None
+    if test is not None:
+        test_table = _tables.read_table(test, [label])
+        tested = (
+            _tables.as_read(test_table, encoder, test.name),
+            _tables.labels_of(test_table, label).astype(labels.dtype),
+        )
+    if not quiet:
+        for note in notes:
+            print(f"note: {note}", file=sys.stderr)
+    index = None if id_column is None else table[id_column].rename(id_column)
+    with _new_folder(out, force) as folder:
+        return _fit_into(
+            folder, features, labels, encoder, index, tested, folds, seed, quiet, data.name
+        )
+
+
+def _fit_into(
+    folder: Path,
+    features: Any,
+    labels: Any,
+    encoder: Any,
+    index: Any,
+    tested: tuple[Any, Any] | None,
+    folds: int,
+    seed: int,
+    quiet: bool,
+    title: str,
+) -> dict[str, Any]:
+    """Fit, and write all files into a folder."""
+    import numpy as np
+    from sklearn.pipeline import make_pipeline
+
+    from .classifier import DSinkClassifier
+    from .inspection import find_label_issues
+    from .persistence import save_model
+    from .report import write_report
+
+    classifier = DSinkClassifier(cv=folds, random_state=seed, verbose=0 if quiet else 1)
+    model = make_pipeline(encoder, classifier)
+    start = time.perf_counter()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("default")
+        model.fit(features, labels.to_numpy())
+    seconds = time.perf_counter() - start
+    issues = find_label_issues(
+        labels.to_numpy(),
+        classifier.surrogate_labels_,
+        classes=classifier.classes_,
+        noise_proba=classifier.noise_aux_proba_,
+        imb_proba=classifier.imb_aux_proba_,
+        index=index if index is not None else np.arange(1, len(labels) + 1),
+    )
+    issues.index.name = issues.index.name or "row"
+    scores = {} if tested is None else _scores(model, *tested, classifier)
+    metrics = {
+        "rows": len(labels),
+        "features": features.shape[1],
+        "classes": len(classifier.classes_),
+        "labels_flagged": int(issues["is_issue"].sum()),
+        "expected_precision": _without_nan(issues.attrs["expected_precision"]),
+        "scores": scores,
+        "transport_error": float(classifier.transport_error_),
+        "fit_seconds": round(seconds, 3),
+        "seed": seed,
+        "warnings": sorted({f"{w.category.__name__}: {w.message}" for w in caught}),
+    }
+    issues.to_csv(folder / "issues.csv")
+    write_report(
+        classifier,
+        folder / "report.html",
+        issues=issues,
+        title=f"Labels of {title}",
+        scores=scores or None,
+    )
+    save_model(model, folder / "model.dsink")
+    text = json.dumps(metrics, indent=2, ensure_ascii=False)
+    (folder / "metrics.json").write_text(text + "\n", encoding="utf-8")
+    return metrics
+
+
+def _scores(model: Any, features: Any, labels: Any, classifier: Any) -> dict[str, float]:
+    """Score the model on a trusted table: overall, and class by class."""
+    import numpy as np
+    from sklearn.metrics import accuracy_score, recall_score
+
+    predicted = model.predict(features)
+    truth = labels.to_numpy()
+    present = np.unique(truth)
+    unknown = [name for name in present.tolist() if name not in set(classifier.classes_.tolist())]
+    if unknown:
+        raise ValueError(f"the test table holds the label {unknown[0]!r}, which training lacks.")
+    recalls = recall_score(truth, predicted, labels=present, average=None, zero_division=0.0)
+    return {
+        "accuracy": float(accuracy_score(truth, predicted)),
+        "balanced accuracy": float(np.mean(recalls)),
+    }
+
+
+def _without_nan(values: dict[str, float]) -> dict[str, float | None]:
+    return {name: None if value != value else round(value, 4) for name, value in values.items()}
+
+
+def _print_result(metrics: dict[str, Any], out: Path) -> None:
+    table = Table(title=escape(str(out)), show_header=False)
+    expected = metrics["expected_precision"]["all"]
+    rows = {
+        "rows, classes": f"{metrics['rows']}, {metrics['classes']}",
+        "labels flagged": str(metrics["labels_flagged"]),
+        "of them expected wrong": "–" if expected is None else f"{expected:.0%}",
+        **{name: f"{value:.3f}" for name, value in metrics["scores"].items()},
+        "time": f"{metrics['fit_seconds']:.1f} s",
+        "look at": escape(str(out / "report.html")),
+    }
+    for name, value in rows.items():
+        table.add_row(name, value)
+    console = Console()
+    console.print(table)
+    for message in metrics["warnings"]:
+        console.print(f"[yellow]warning:[/] {escape(' '.join(message.split()))}")
+
+
+def _predict(model: Path, data: Path, out: Path, id_column: str | None, proba: bool) -> int:
+    import pandas as pd
+
+    from . import _tables
+    from ._files import replacing
+    from .persistence import load_model
+
+    if not out.name.lower().endswith((".csv", ".parquet", ".pq")):
+        raise ValueError(f"{out.name}: the output's name must end in .csv or .parquet.")
+    pipeline = load_model(model)
+    if [name for name, _ in getattr(pipeline, "steps", [])][:1] != ["columntransformer"]:
+        raise ValueError(f"{model.name} was not written by dsink fit: use it from Python.")
+    table = _tables.read_table(data, [id_column] if id_column else None)
+    features = _tables.as_read(table, pipeline[0], data.name)
+    chances = pipeline.predict_proba(features)
+    classes = pipeline[-1].classes_
+    best = chances.argmax(axis=1)
+    name = id_column or "row"
+    columns: dict[str, Any] = {
+        name: table[id_column] if id_column else range(1, len(table) + 1),
+        "prediction": classes[best],
+        "probability": chances.max(axis=1),
+    }
+    if proba:
+        columns |= {f"P({label})": chances[:, i] for i, label in enumerate(classes)}
+    result = pd.DataFrame(columns)
+    with replacing(out) as temporary:
+        if out.suffix.lower() == ".csv":
+            result.to_csv(temporary, index=False)
+        else:
+            result.to_parquet(temporary, index=False)
+    return len(result)
+
+
+def _demo(out: Path, seed: int, force: bool) -> None:
+    import pandas as pd
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
+    from .datasets import flip_labels, make_long_tailed
+
+    X, y = load_digits(return_X_y=True, as_frame=True)
+    X, X_test, y, y_test = train_test_split(X, y, test_size=0.4, stratify=y, random_state=seed)
+    X, y = make_long_tailed(X, y, 20, random_state=seed)
+    given, _ = flip_labels(y, 0.3, kind="joint", random_state=seed)
+    rows = pd.Index([f"scan-{i}" for i in range(len(y))], name="scan")
+    with tempfile.TemporaryDirectory() as folder:
+        train, test = Path(folder, "digits.csv"), Path(folder, "test.csv")
+        pd.DataFrame(X).assign(digit=given.to_numpy()).set_index(rows).to_csv(train)
+        X_test.assign(digit=y_test).to_csv(test, index=False)
+        metrics = _fit(
+            train, "digit", "scan", [], out, test, folds=5, seed=seed, force=force, quiet=False
+        )
+    _print_result(metrics, out)
+    issues = pd.read_csv(out / "issues.csv", index_col="scan")
+    is_wrong = pd.Series((given != y).to_numpy(), index=rows)[issues.index]
+    found = int((is_wrong & issues["is_issue"]).sum())
+    print(
+        f"{int(is_wrong.sum())} of {len(is_wrong)} labels were made wrong; "
+        f"{found} of them are among the {int(issues['is_issue'].sum())} flagged."
+    )

@@ -1,0 +1,279 @@
+"""Fits of the auxiliaries: on all rows, and fold by fold for their training probabilities."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from joblib import Parallel, delayed
+from sklearn.base import clone
+from sklearn.dummy import DummyClassifier
+from sklearn.utils import _safe_indexing
+
+from ._arrays import FloatArray
+from ._progress import Progress
+from ._seeding import seeded
+from .auxiliaries import is_frozen, prepare, weight_parameters
+from .folds import Fold, Rows
+from .probabilities import predict_aligned
+
+
+@dataclass(frozen=True)
+class Auxiliary:
+    """A fitted auxiliary, the probabilities it gives the training rows, and how to fit it again.
+
+    Attributes
+    ----------
+    estimator : classifier
+        Fitted on all rows, or the frozen estimator that was given.
+    proba : ndarray of shape (n_samples, n_classes)
+        Out-of-fold with folds, in-sample without them or where the estimator is frozen.
+    template : classifier
+        Seeded and unfitted; the frozen estimator itself.
+    params : dict
+        Further parameters of ``fit``, by training row where they are that long.
+    seed : int
+        Seeds each fit.
+    """
+
+    estimator: Any
+    proba: FloatArray
+    template: Any
+    params: dict[str, Any] = field(default_factory=dict)
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Job:
+    """One fit of an auxiliary, and the rows it predicts then.
+
+    Attributes
+    ----------
+    name : str
+        Parameter named in errors.
+    template : classifier
+        Cloned, then fitted.
+    rows : ndarray of int
+        Training rows; a row may stand there more than once.
+    labels : ndarray
+        Label of each of the `rows`.
+    params : dict
+        Parameters of ``fit``, by element of `rows` where they are per row.
+    seed : int
+        Seeds the fit.
+    stage : str
+        What is fitted, for errors.
+    predicts : ndarray of int or None
+        Rows to predict.  None asks for the fitted model instead.
+    """
+
+    name: str
+    template: Any
+    rows: Rows
+    labels: npt.NDArray[Any]
+    params: dict[str, Any]
+    seed: int
+    stage: str
+    predicts: Rows | None = None
+
+
+def run_jobs(
+    jobs: Sequence[Job],
+    X: Any,
+    *,
+    classes: npt.NDArray[Any],
+    class_share: FloatArray,
+    n_jobs: int | None = None,
+    title: str = "auxiliary fits",
+    verbose: int = 0,
+) -> list[Any]:
+    """Run fits side by side.
+
+    Parameters
+    ----------
+    jobs : sequence of Job
+        What to fit.
+    X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
+        Training rows, as the auxiliaries read them.
+    classes : ndarray of shape (n_classes,)
+        Columns of the probabilities.
+    class_share : ndarray of shape (n_classes,)
+        Share of each class in the training rows.
+    n_jobs : int, default=None
+        Fits that run at the same time.
+    title : str, default="auxiliary fits"
+        Shown with the progress.
+    verbose : int, default=0
+        Above 0, the fits are counted aloud.
+
+    Returns
+    -------
+    results : list
+        In the order of the jobs: probabilities of the rows to predict, or the fitted model.
+    """
+    progress = Progress(title, len(jobs), verbose)
+    results = []
+    for result in Parallel(n_jobs=n_jobs, return_as="generator")(
+        delayed(_run)(job, X, classes, class_share) for job in jobs
+    ):
+        results.append(result)
+        progress.advance()
+    progress.close()
+    return results
+
+
+def _run(job: Job, X: Any, classes: npt.NDArray[Any], class_share: FloatArray) -> Any:
+    template, params = job.template, job.params
+    if job.predicts is not None and len(np.unique(job.labels)) == 1:
+        template, params = DummyClassifier(), {}  # many classifiers refuse a single class
+    whole = len(job.rows) == X.shape[0] and np.array_equal(job.rows, np.arange(X.shape[0]))
+    try:
+        with seeded(job.seed):
+            model = clone(template).fit(
+                X if whole else _safe_indexing(X, job.rows), job.labels, **params
+            )
+    except Exception as error:
+        raise ValueError(
+            f"{job.name}={template!r} failed when fitted on {job.stage}: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+    if job.predicts is None:
+        return model
+    return predict_aligned(model, _safe_indexing(X, job.predicts), classes, class_share, job.name)
+
+
+def take_params(params: dict[str, Any], rows: Rows, n_samples: int) -> dict[str, Any]:
+    """Take the rows of those parameters that have an entry a row.
+
+    Parameters
+    ----------
+    params : dict
+        Parameters of ``fit``.
+    rows : ndarray of int
+        Rows to take.
+    n_samples : int
+        Training rows in all.
+
+    Returns
+    -------
+    params : dict
+    """
+    return {
+        key: _safe_indexing(value, rows)
+        if hasattr(value, "__len__") and not isinstance(value, str) and len(value) == n_samples
+        else value
+        for key, value in params.items()
+    }
+
+
+def fit_auxiliaries(
+    auxiliaries: dict[str, Any],
+    X: Any,
+    y: Any,
+    *,
+    classes: Any,
+    class_share: FloatArray,
+    folds: list[Fold] | None,
+    sample_weight: FloatArray | None = None,
+    fit_params: dict[str, dict[str, Any]] | None = None,
+    n_jobs: int | None = None,
+    random_state: np.random.RandomState,
+    verbose: int = 0,
+) -> dict[str, Auxiliary]:
+    """Fit auxiliaries on all rows and give their probabilities for the training rows.
+
+    Parameters
+    ----------
+    auxiliaries : dict of str to classifier
+        Parameter names and what the user gave for them.
+    X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
+        Features, passed to the auxiliaries as they are.
+    y : ndarray of shape (n_samples,)
+        Labels in the user's own type.
+    classes : ndarray of shape (n_classes,)
+        Sorted classes of `y`.
+    class_share : ndarray of shape (n_classes,)
+        Weighted share of each class in `y`.
+    folds : list of (train, test) or None
+        None gives in-sample probabilities.
+    sample_weight : ndarray of shape (n_samples,), default=None
+        Passed to the auxiliaries that accept it; others are named in a warning.  Rows of weight 0
+        are in no training part, so that they count for nothing with any auxiliary.
+    fit_params : dict of str to dict, default=None
+        Routed parameters by auxiliary, in place of `sample_weight`.
+    n_jobs : int, default=None
+        Fits that run at the same time, over auxiliaries and folds.
+    random_state : RandomState
+        Source of the seeds.
+    verbose : int, default=0
+        Above 0, the fits are counted aloud.
+
+    Returns
+    -------
+    fitted : dict of str to Auxiliary
+    """
+    n_samples = len(y)
+    heavy = np.arange(n_samples) if sample_weight is None else np.flatnonzero(sample_weight > 0)
+    parts: list[tuple[Rows, Rows | None, str]] = [(heavy, None, "all rows")]
+    for number, (train, test) in enumerate(folds or [], start=1):
+        stage = f"fold {number} of {len(folds or [])}"
+        parts.append((np.intersect1d(train, heavy), test, stage))
+
+    prepared: dict[str, tuple[Any, dict[str, Any], int]] = {}
+    jobs = []
+    for name, estimator in auxiliaries.items():
+        template = prepare(estimator, random_state)
+        if fit_params is not None:
+            params = fit_params.get(name, {})
+        else:
+            params = weight_parameters(estimator, sample_weight)
+            if sample_weight is not None and not params and not is_frozen(template):
+                warnings.warn(
+                    f"{name}={estimator!r} takes no sample_weight and is fitted without it.",
+                    UserWarning,
+                    stacklevel=3,
+                )
+        seed = int(random_state.randint(np.iinfo(np.int32).max))
+        prepared[name] = template, params, seed
+        if not is_frozen(template):
+            jobs += [
+                Job(name, template, train, y[train], take_params(params, train, n_samples), seed,
+                    stage, test)
+                for train, test, stage in parts
+            ]  # fmt: skip
+
+    results = run_jobs(
+        jobs, X, classes=classes, class_share=class_share, n_jobs=n_jobs, verbose=verbose
+    )
+    return {
+        name: _gather(name, prepared[name], jobs, results, X, folds, classes, class_share)
+        for name in auxiliaries
+    }
+
+
+def _gather(
+    name: str,
+    prepared: tuple[Any, dict[str, Any], int],
+    jobs: Sequence[Job],
+    results: Sequence[Any],
+    X: Any,
+    folds: list[Fold] | None,
+    classes: npt.NDArray[Any],
+    class_share: FloatArray,
+) -> Auxiliary:
+    """Put the results of one auxiliary's jobs together."""
+    template, params, seed = prepared
+    own = [(job, result) for job, result in zip(jobs, results, strict=True) if job.name == name]
+    model = next((result for job, result in own if job.predicts is None), template)
+    if folds is None or not own:
+        proba = predict_aligned(model, X, classes, class_share, name)
+    else:
+        proba = np.empty((X.shape[0], len(classes)))
+        for job, result in own:
+            if job.predicts is not None:
+                proba[job.predicts] = result
+    return Auxiliary(model, proba, template, params, seed)

@@ -1,0 +1,95 @@
+"""Folds that any class size fits into."""
+
+from __future__ import annotations
+
+import numbers
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.model_selection import check_cv
+
+Rows = npt.NDArray[np.integer[Any]]
+Fold = tuple[Rows, Rows]
+
+
+def deal_folds(
+    y: npt.NDArray[np.integer[Any]], n_folds: int, rng: np.random.RandomState
+) -> list[Fold]:
+    """Stratified folds that any class size fits into.
+
+    The rows, shuffled and sorted by class, are dealt out like cards: a class of ``n`` rows is in
+    ``min(n, n_folds)`` folds, and folds differ by one row at most.
+
+    Parameters
+    ----------
+    y : ndarray of shape (n_samples,), dtype int
+        Label codes.
+    n_folds : int
+        At least 2; of fewer rows than that, each is a fold.
+    rng : RandomState
+        Shuffles the rows within their class.
+
+    Returns
+    -------
+    folds : list of (train, test)
+        Row numbers.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> folds = deal_folds(np.array([0, 0, 0, 0, 1]), 2, np.random.RandomState(0))
+    >>> [len(test) for _, test in folds]
+    [3, 2]
+    """
+    shuffled = rng.permutation(len(y))
+    dealt = shuffled[np.argsort(y[shuffled], kind="stable")]
+    fold_of = np.empty(len(y), dtype=np.intp)
+    fold_of[dealt] = np.arange(len(y)) % min(n_folds, len(y))
+    return [
+        (np.flatnonzero(fold_of != k), np.flatnonzero(fold_of == k))
+        for k in range(fold_of.max() + 1)
+    ]
+
+
+def make_folds(
+    cv: Any, X: Any, y: npt.NDArray[np.integer[Any]], rng: np.random.RandomState
+) -> list[Fold] | None:
+    """Resolve `cv`: None, a number of folds, a splitter or an iterable of splits.
+
+    Parameters
+    ----------
+    cv : None, int, splitter or iterable
+        None asks for in-sample probabilities.
+    X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
+        Features, for splitters that look at them.
+    y : ndarray of shape (n_samples,), dtype int
+        Label codes.
+    rng : RandomState
+        Shuffles the folds of an integer `cv`.
+
+    Returns
+    -------
+    folds : list of (train, test) or None
+
+    Raises
+    ------
+    ValueError
+        If an integer `cv` is below 2, or the test parts do not hold every row exactly once.
+    """
+    if cv is None:
+        return None
+    if isinstance(cv, numbers.Integral):
+        if cv < 2:
+            raise ValueError(
+                f"cv={cv}: give at least 2 folds, or cv=None for in-sample probabilities."
+            )
+        return deal_folds(y, int(cv), rng)
+    folds = list(check_cv(cv, y, classifier=True).split(X, y))
+    times_tested = np.bincount(np.concatenate([test for _, test in folds]), minlength=len(y))
+    if len(times_tested) != len(y) or np.any(times_tested != 1):
+        raise ValueError(
+            f"cv={cv!r} does not put every row into exactly one test part, so there is no "
+            "out-of-fold probability for each row. Use KFold, StratifiedKFold or GroupKFold."
+        )
+    return folds

@@ -1,0 +1,224 @@
+r"""What each training label probably is: several models, class shares and a noise matrix in one.
+
+A row of true class :math:`c` has the features :math:`x` and was given the label :math:`y`:
+
+.. math::
+
+    P(c \mid x) \propto \pi_c^a \prod_k p_k(c \mid x)^{t_k}, \qquad
+    P(y \mid x) = \sum_c P(c \mid x)\, T_{cy}
+
+with models :math:`p_k` fitted to the given labels, class shares :math:`\pi`, and the noise matrix
+:math:`T`.  Probabilities fitted to noisy labels are too flat, and flatter for the weaker model:
+the exponents undo that.  Everything is found by expectation-maximisation on the given labels; no
+clean label is needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.optimize import minimize
+from scipy.special import log_softmax
+
+from ._arrays import FloatArray, normalize_rows
+from .noise_model import noise_matrix_from_posterior
+
+# Share of the uniform distribution mixed into each model: a forest's exact zero is no proof.
+SMOOTHING = 0.01
+
+# Parameters are few, so a part of many rows finds them as well as all.
+_MAX_ROWS = 20_000
+_MAX_EXPONENT = 20.0
+_RIDGE = 1e-3
+
+
+@dataclass(frozen=True)
+class LabelModel:
+    """Parameters of the label model, and the posterior of the rows it was fitted on.
+
+    Attributes
+    ----------
+    exponents : ndarray of shape (n_models,)
+        Exponent t of each model.
+    prior_exponent : float
+        Exponent a of the class shares, in [0, 1].
+    class_share : ndarray of shape (n_classes,)
+        Class shares pi of the true labels; sums to 1.
+    noise_matrix : ndarray of shape (n_classes, n_classes)
+        ``P(given | true)``; rows are true classes.
+    posterior : ndarray of shape (n_samples, n_classes)
+        Probability of each true class, given the features and the given label.
+    n_iter : int
+        Rounds of expectation-maximisation.
+    """
+
+    exponents: FloatArray
+    prior_exponent: float
+    class_share: FloatArray
+    noise_matrix: FloatArray
+    posterior: FloatArray
+    n_iter: int
+
+    def log_proba(self, log_scores: Sequence[FloatArray]) -> FloatArray:
+        """Pool the models, without a given label.
+
+        Parameters
+        ----------
+        log_scores : sequence of ndarray of shape (n_samples, n_classes)
+            Smoothed logarithms, a model each, in the order of the fit.
+
+        Returns
+        -------
+        log_proba : ndarray of shape (n_samples, n_classes)
+            For the training rows' own class shares; rows are normalized.
+        """
+        log_prior = self.prior_exponent * np.log(self.class_share)
+        return _pooled(self.exponents, log_scores, log_prior)
+
+    def label(
+        self, log_scores: Sequence[FloatArray], y: npt.NDArray[np.integer[Any]]
+    ) -> FloatArray:
+        """Posterior of the true class of rows whose given label is known.
+
+        Parameters
+        ----------
+        log_scores : sequence of ndarray of shape (n_samples, n_classes)
+            Smoothed logarithms, a model each, in the order of the fit.
+        y : ndarray of shape (n_samples,), dtype int
+            Given labels as codes.
+
+        Returns
+        -------
+        posterior : ndarray of shape (n_samples, n_classes)
+            Rows sum to 1.
+        """
+        return normalize_rows(np.exp(self.log_proba(log_scores)) * self.noise_matrix.T[y])
+
+
+def smooth_log(proba: FloatArray) -> FloatArray:
+    """Logarithm of probabilities that keep a share of the uniform distribution."""
+    return np.log((1.0 - SMOOTHING) * proba + SMOOTHING / proba.shape[1])
+
+
+def fit_label_model(
+    log_scores: Sequence[FloatArray],
+    y: npt.NDArray[np.integer[Any]],
+    *,
+    sample_weight: FloatArray | None = None,
+    n_iter: int = 15,
+    pseudo_count: float = 10.0,
+) -> LabelModel:
+    """Fit exponents, class shares and noise matrix to the given labels.
+
+    Parameters
+    ----------
+    log_scores : sequence of ndarray of shape (n_samples, n_classes)
+        Logarithms of out-of-fold probabilities, smoothed by `smooth_log`, a model each.
+    y : ndarray of shape (n_samples,), dtype int
+        Given labels as codes ``0..n_classes-1``.
+    sample_weight : ndarray of shape (n_samples,), default=None
+        Weights of mean 1; None weighs all alike.
+    n_iter : int, default=15
+        Rounds of expectation-maximisation.
+    pseudo_count : float, default=10.0
+        Rows by which each row of the noise matrix is held to "kept, or moved to any class".
+
+    Returns
+    -------
+    model : LabelModel
+
+    References
+    ----------
+    Dempster, Laird, Rubin (1977). Maximum likelihood from incomplete data via the EM algorithm.
+    Northcutt, Jiang, Chuang (2021). Confident learning. JAIR 70.  Hong et al. (2025), D-SINK,
+    arXiv:2510.08179, whose geometric mean of two models this extends by exponents and labels.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> true = rng.integers(2, size=1000)
+    >>> given = np.where(rng.random(1000) < 0.2, 1 - true, true)
+    >>> proba = np.where(true[:, None] == [0, 1], 0.75, 0.25)  # flattened by the noise
+    >>> model = fit_label_model([smooth_log(proba)], given)
+    >>> model.noise_matrix.round(1)
+    array([[0.8, 0.2],
+           [0.2, 0.8]])
+    >>> bool(np.mean(model.posterior.argmax(axis=1) == true) > 0.99)
+    True
+    """
+    n_samples, n_classes = log_scores[0].shape
+    weight: FloatArray = np.ones(n_samples) if sample_weight is None else sample_weight
+    rows = _some_rows(y, _MAX_ROWS)
+    scores = np.stack([part[rows] for part in log_scores]).astype(np.float64)
+    labels, row_weight = y[rows], weight[rows] / weight[rows].mean()
+
+    exponents: FloatArray = np.ones(len(scores))
+    prior_exponent = 0.0
+    share = _class_share(np.eye(n_classes)[labels], row_weight)
+    posterior = np.exp(_pooled(exponents, list(scores), 0.0))
+    noise_matrix = noise_matrix_from_posterior(posterior, labels, row_weight, pseudo_count)
+    for _ in range(n_iter):
+        log_eta = _pooled(exponents, list(scores), prior_exponent * np.log(share))
+        posterior = normalize_rows(np.exp(log_eta) * noise_matrix.T[labels])
+        noise_matrix = noise_matrix_from_posterior(posterior, labels, row_weight, pseudo_count)
+        share = _class_share(posterior, row_weight)
+        exponents, prior_exponent = _fit_exponents(
+            scores, np.log(share), posterior, row_weight, exponents, prior_exponent
+        )
+    model = LabelModel(exponents, prior_exponent, share, noise_matrix, posterior, n_iter)
+    posterior = model.label(log_scores, y)
+    share = _class_share(posterior, weight)
+    return LabelModel(exponents, prior_exponent, share, noise_matrix, posterior, n_iter)
+
+
+def _pooled(
+    exponents: FloatArray, log_scores: Sequence[FloatArray], log_prior: FloatArray | float
+) -> FloatArray:
+    total = sum(t * scores for t, scores in zip(exponents, log_scores, strict=True))
+    return np.asarray(log_softmax(total + log_prior, axis=1))
+
+
+def _class_share(posterior: FloatArray, weight: FloatArray) -> FloatArray:
+    """Totals with one row added to each class, so that none vanishes."""
+    totals = weight @ posterior + 1.0
+    return np.asarray(totals / totals.sum())
+
+
+def _fit_exponents(
+    scores: FloatArray,
+    log_share: FloatArray,
+    posterior: FloatArray,
+    weight: FloatArray,
+    exponents: FloatArray,
+    prior_exponent: float,
+) -> tuple[FloatArray, float]:
+    """Maximise the expected log-likelihood in (t, a), held a little to where they are."""
+    n_models, n_samples, _ = scores.shape
+    start = np.append(exponents, prior_exponent)
+    share = (weight / n_samples)[:, None]
+
+    def negative(theta: FloatArray) -> tuple[float, FloatArray]:
+        logits = np.tensordot(theta[:-1], scores, 1) + theta[-1] * log_share
+        log_eta = log_softmax(logits, axis=1)
+        gap = share * (posterior - np.exp(log_eta))
+        gradient = np.append(np.tensordot(scores, gap, ([1, 2], [0, 1])), gap.sum(0) @ log_share)
+        moved = theta - start
+        value = -np.sum(share * posterior * log_eta) + _RIDGE * moved @ moved
+        return float(value), -gradient + 2 * _RIDGE * moved
+
+    bounds = [(0.0, _MAX_EXPONENT)] * n_models + [(0.0, 1.0)]
+    theta = minimize(
+        negative, start, jac=True, bounds=bounds, method="L-BFGS-B", options={"maxiter": 20}
+    ).x
+    return theta[:-1], float(theta[-1])
+
+
+def _some_rows(y: npt.NDArray[np.integer[Any]], n_rows: int) -> Any:
+    """Return every k-th row in the order of the classes, which keeps their shares; or all rows."""
+    step = -(-len(y) // n_rows)
+    return slice(None) if step == 1 else np.argsort(y, kind="stable")[::step]

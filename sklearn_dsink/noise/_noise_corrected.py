@@ -1,0 +1,302 @@
+"""Any classifier, its probabilities corrected for the label noise that it was fitted to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin
+from sklearn.utils import check_array, check_random_state, get_tags, indexable
+from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, column_or_1d
+
+from .._arrays import PROBA_FLOOR, FloatArray, normalize_rows
+from ..crossfit import fit_auxiliaries
+from ..folds import make_folds
+from ..noise_model import estimate_noise_matrix, label_posterior
+from ..probabilities import predict_aligned
+from ._cross_fit import default_trees
+
+
+def sharpen(proba: FloatArray, power: float) -> FloatArray:
+    """Probabilities to a power, rows scaled to sum to 1.
+
+    Parameters
+    ----------
+    proba : ndarray of shape (n_samples, n_classes)
+        Rows sum to 1.
+    power : float
+        1 changes nothing, more moves the rows towards their largest entry.
+
+    Returns
+    -------
+    proba : ndarray of shape (n_samples, n_classes)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> sharpen(np.array([[0.75, 0.25]]), 2)
+    array([[0.9, 0.1]])
+    """
+    # Scaled by the row's largest entry, so that no power underflows in all columns.
+    return normalize_rows((proba / proba.max(axis=1, keepdims=True)) ** power)
+
+
+def undo_noise(proba: FloatArray, noise_matrix: FloatArray, *, max_iter: int = 50) -> FloatArray:
+    """Probabilities of the true classes from those of the given labels.
+
+    For each row, the distribution r of the true class that best explains the distribution q of
+    the given label: the maximiser of ``sum_k q[k] log (sum_c r[c] T[c, k])``, by
+    expectation-maximisation. Unlike the inverse of T, it stays a distribution.
+
+    Parameters
+    ----------
+    proba : ndarray of shape (n_samples, n_classes)
+        Probabilities q of the given label; rows sum to 1.
+    noise_matrix : ndarray of shape (n_classes, n_classes)
+        T[c, k] = P(given k | true c).
+    max_iter : int, default=50
+        Rounds; fewer leave the rows nearer to even.
+
+    Returns
+    -------
+    proba : ndarray of shape (n_samples, n_classes)
+
+    References
+    ----------
+    G. Patrini, A. Rozza, A. K. Menon, R. Nock, L. Qu: Making Deep Neural Networks Robust to Label
+    Noise: A Loss Correction Approach. CVPR 2017. Theorem 2: P(given | x) = T' P(true | x).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> noise_matrix = np.array([[0.8, 0.2], [0.2, 0.8]])
+    >>> undo_noise(np.array([[0.8, 0.2], [0.5, 0.5]]), noise_matrix, max_iter=500).round(2)
+    array([[0.99, 0.01],
+           [0.5 , 0.5 ]])
+    """
+    true = np.full_like(proba, 1.0 / proba.shape[1])
+    for _ in range(max_iter):
+        explained = np.maximum(true @ noise_matrix, PROBA_FLOOR)
+        true = normalize_rows(true * ((proba / explained) @ noise_matrix.T) + PROBA_FLOOR**2)
+    return true
+
+
+class NoiseCorrectedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
+    """Any classifier, its probabilities corrected for wrong labels in the training data.
+
+    A classifier fitted to noisy labels answers for the label that would be given, and so too
+    evenly. `fit` estimates from out-of-fold probabilities how labels go wrong, and
+    `predict_proba` undoes it.
+
+    Parameters
+    ----------
+    estimator : classifier with predict_proba or None, default=None
+        None: 200 extremely randomised trees with at least two rows a leaf.
+    correction : {"sharpen", "transition"}, default="sharpen"
+        "sharpen" raises probabilities to the power `sharpening`; it leaves predicted classes as
+        they are, and is safe. "transition" solves for the distribution of the true class given
+        the estimated noise matrix; better under noise that favours certain classes, and no better
+        than that estimate.
+    sharpening : float, default=2.0
+        Power above; also used for `label_posterior_`.
+    joint : {"confident", "cleanlab"}, default="confident"
+        Where counts of (true, given) classes come from: our confident joint, or
+        ``cleanlab.count.compute_confident_joint`` (needs cleanlab).
+    cv : int, cross-validation splitter or iterable, default=5
+        Folds of the out-of-fold probabilities. An int gives stratified folds that classes with
+        fewer rows than folds fit into.
+    n_jobs : int or None, default=None
+        Fits at a time.
+    random_state : int, RandomState instance or None, default=None
+        Fixes folds and the estimator's own randomness where it was left open.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        The labels.
+    estimator_ : classifier
+        Fitted on all rows.
+    noise_matrix_ : ndarray of shape (n_classes, n_classes)
+        Estimate of P(given | true); rows are true classes.
+    label_posterior_ : ndarray of shape (n_samples, n_classes)
+        Probability of each true class of the training rows, given features and given label.
+    n_features_in_ : int
+        Number of features, where the estimator tells.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the features, where the estimator tells.
+
+    References
+    ----------
+    C. Northcutt, L. Jiang, I. Chuang: Confident Learning: Estimating Uncertainty in Dataset
+    Labels. JAIR 70, 2021. Equations 1 to 3.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn_dsink.datasets import flip_labels
+    >>> from sklearn_dsink.noise import NoiseCorrectedClassifier
+    >>> X, y = load_iris(return_X_y=True)
+    >>> y_noisy, _ = flip_labels(y, 0.3, random_state=0)
+    >>> clf = NoiseCorrectedClassifier(random_state=0).fit(X, y_noisy)
+    >>> bool((clf.label_posterior_.argmax(axis=1) == y).mean() > 0.9)
+    True
+    """
+
+    _parameter_constraints: dict[str, list[Any]] = {
+        "estimator": [HasMethods(["fit", "predict_proba"]), None],
+        "correction": [StrOptions({"sharpen", "transition"})],
+        "sharpening": [Interval(Real, 0, None, closed="neither")],
+        "joint": [StrOptions({"confident", "cleanlab"})],
+        "cv": ["cv_object"],
+        "n_jobs": [Integral, None],
+        "random_state": ["random_state"],
+    }
+
+    def __init__(
+        self,
+        estimator: Any = None,
+        *,
+        correction: str = "sharpen",
+        sharpening: float = 2.0,
+        joint: str = "confident",
+        cv: Any = 5,
+        n_jobs: int | None = None,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None:
+        self.estimator = estimator
+        self.correction = correction
+        self.sharpening = sharpening
+        self.joint = joint
+        self.cv = cv
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+
+    def fit(
+        self, X: Any, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None
+    ) -> NoiseCorrectedClassifier:
+        """Fit the estimator and estimate the noise.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
+            Training rows, passed to the estimator as they are.
+        y : array-like of shape (n_samples,)
+            Labels.
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+            Weights, for the estimator if it takes them and for the noise estimate.
+
+        Returns
+        -------
+        self : object
+        """
+        self._validate_params()
+        if y is None:
+            raise ValueError(
+                "NoiseCorrectedClassifier requires y to be passed, but the target y is None."
+            )
+        if self.cv is None:
+            raise ValueError(
+                "cv=None would estimate the noise from labels that the estimator has seen: "
+                "give a number of folds or a splitter."
+            )
+        labels = column_or_1d(y, warn=True)
+        check_array(labels, ensure_2d=False, dtype=None, input_name="y")
+        check_classification_targets(labels)
+        X, labels = indexable(X, labels)
+        self.classes_, codes = np.unique(labels, return_inverse=True)
+        if len(codes) < 2:
+            raise ValueError("NoiseCorrectedClassifier needs folds, but found n_samples=1.")
+        weight = _check_sample_weight(
+            sample_weight, codes, dtype=np.float64, ensure_non_negative=True
+        )
+        if weight.sum() == 0:
+            raise ValueError("sample_weight is zero for every row: nothing is left to fit.")
+        rng = check_random_state(self.random_state)
+        self._class_share = np.bincount(codes, weights=weight) / weight.sum()
+        fitted = fit_auxiliaries(
+            {"estimator": self._get_estimator()},
+            X,
+            labels,
+            classes=self.classes_.tolist(),
+            class_share=self._class_share,
+            folds=make_folds(self.cv, X, codes, rng),
+            sample_weight=None if sample_weight is None else weight,
+            n_jobs=self.n_jobs,
+            random_state=rng,
+        )["estimator"]
+        self.estimator_ = fitted.estimator
+        if self.joint == "cleanlab":
+            self.noise_matrix_ = _cleanlab_noise_matrix(codes, fitted.proba)
+        else:
+            self.noise_matrix_ = estimate_noise_matrix(codes, fitted.proba, sample_weight=weight)
+        self.label_posterior_ = label_posterior(
+            fitted.proba, codes, self.noise_matrix_, sharpening=self.sharpening
+        )
+        for name in ("n_features_in_", "feature_names_in_"):
+            if hasattr(self.estimator_, name):
+                setattr(self, name, getattr(self.estimator_, name))
+        return self
+
+    def predict_proba(self, X: Any) -> FloatArray:
+        """Return probabilities of the true classes.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
+            Rows to predict.
+
+        Returns
+        -------
+        proba : ndarray of shape (n_samples, n_classes)
+            Rows sum to 1, columns as in `classes_`.
+        """
+        check_is_fitted(self)
+        (X,) = indexable(X)
+        classes: Sequence[Any] = self.classes_.tolist()
+        proba = predict_aligned(self.estimator_, X, classes, self._class_share, "estimator")
+        if self.correction == "transition":
+            return undo_noise(proba, self.noise_matrix_)
+        return sharpen(proba, self.sharpening)
+
+    def predict(self, X: Any) -> npt.NDArray[Any]:
+        """Return the most probable true class of each row.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
+            Rows to predict.
+
+        Returns
+        -------
+        y : ndarray of shape (n_samples,)
+        """
+        proba = self.predict_proba(X)
+        return self.classes_[proba.argmax(axis=1)]
+
+    def __sklearn_tags__(self) -> Any:
+        """Return the estimator's tags."""
+        tags = super().__sklearn_tags__()
+        tags.input_tags = get_tags(self._get_estimator()).input_tags
+        return tags
+
+    def _get_estimator(self) -> Any:
+        return default_trees() if self.estimator is None else self.estimator
+
+
+def _cleanlab_noise_matrix(codes: npt.NDArray[np.integer[Any]], proba: FloatArray) -> FloatArray:
+    """P(given | true) by cleanlab's calibrated confident joint."""
+    try:
+        from cleanlab.count import compute_confident_joint
+    except ImportError as error:
+        raise ImportError(
+            "joint='cleanlab' needs the package cleanlab: pip install cleanlab, or choose "
+            "joint='confident'."
+        ) from error
+    # cleanlab's joint counts (given, true).
+    counts = compute_confident_joint(codes, proba, calibrate=True).T.astype(np.float64)
+    return normalize_rows(counts + PROBA_FLOOR)

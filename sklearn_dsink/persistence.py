@@ -1,0 +1,332 @@
+"""Save a fitted model to one file that cannot run code when it is loaded.
+
+A pickle (or a joblib file) is a program: whoever loads it runs what its author put in. Here the
+model's structure is a skops file, which names each type that loading would build and refuses those
+that nobody vouched for, and every tensor is in a safetensors file, which holds numbers only.
+"""
+
+from __future__ import annotations
+
+import copy
+import io
+import json
+import os
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from skorch import NeuralNet
+from skorch.history import History
+
+from ._files import replacing
+
+__all__ = ["TRUSTED_TYPES", "load_model", "save_model"]
+
+_FORMAT = "sklearn-dsink model"
+_VERSION = 1
+_HEADER, _STRUCTURE, _TENSORS = "format.json", "model.skops", "tensors.safetensors"
+
+#: Types beyond skops' own list that a model of this package is built from: ours, and what a
+#: skorch net and the default auxiliaries name. Each was read; none runs code when it is built.
+TRUSTED_TYPES: tuple[str, ...] = (
+    "collections.OrderedDict",
+    "functools.partial",
+    "imblearn.ensemble._bagging.BalancedBaggingClassifier",
+    "imblearn.ensemble._easy_ensemble.EasyEnsembleClassifier",
+    "imblearn.ensemble._forest.BalancedRandomForestClassifier",
+    "imblearn.pipeline.Pipeline",
+    "imblearn.under_sampling._prototype_selection._random_under_sampler.RandomUnderSampler",
+    "sklearn.tree._tree.Tree",
+    "sklearn_dsink.classifier.DSinkClassifier",
+    "sklearn_dsink.inputs.TabularEncoder",
+    "sklearn_dsink.iterators.TensorIterator",
+    "sklearn_dsink.net_classifier.NetClassifier",
+    "sklearn_dsink.nets.CosineSchedule",
+    "sklearn_dsink.nets.TabularNet",
+    "sklearn_dsink.nets.softmax_of_logits",
+    "sklearn_dsink.persistence.SavedNet",
+    "sklearn_dsink.persistence.SavedTensor",
+    "sklearn_dsink.target.DistillationLoss",
+    "skorch.classifier.NeuralNetClassifier",
+    "skorch.dataset.Dataset",
+    "skorch.dataset.ValidSplit",
+    "torch.nn.modules.loss.CrossEntropyLoss",
+    "torch.optim.adam.Adam",
+    "torch.optim.adamw.AdamW",
+    "torch.optim.sgd.SGD",
+)
+
+
+class SavedTensor:
+    """Stands for a tensor in the saved structure.
+
+    Parameters
+    ----------
+    key : str
+        Its name among the saved tensors.
+    """
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+
+
+class SavedNet:
+    """Stands for a fitted skorch net in the saved structure.
+
+    Parameters
+    ----------
+    net_class : type
+        Class of the net.
+    params : dict
+        Its parameters, from which its modules are built again.
+    state : dict
+        Names of the saved tensors, by module and by name in the module.
+    history : list of dict
+        An entry an epoch.
+    fitted : dict
+        Other fitted attributes that predictions need.
+    """
+
+    def __init__(
+        self,
+        net_class: type[NeuralNet],
+        params: dict[str, Any],
+        state: dict[str, dict[str, str]],
+        history: list[dict[str, Any]],
+        fitted: dict[str, Any],
+    ) -> None:
+        self.net_class = net_class
+        self.params = params
+        self.state = state
+        self.history = history
+        self.fitted = fitted
+
+
+def save_model(model: Any, path: str | os.PathLike[str]) -> Path:
+    """Write a fitted model to one file.
+
+    Parameters
+    ----------
+    model : estimator
+        A fitted :class:`~sklearn_dsink.DSinkClassifier`, or an estimator that holds one, such as
+        a Pipeline.
+    path : path-like
+        The file; replaced in one step if it is there.
+
+    Returns
+    -------
+    path : Path
+        The file written.
+
+    Raises
+    ------
+    ValueError
+        If the model holds something that skops cannot write.
+    ImportError
+        If skops or safetensors is not installed (``pip install "sklearn-dsink[cli]"``).
+
+    See Also
+    --------
+    load_model : Read it back.
+
+    Examples
+    --------
+    >>> save_model(clf, "model.dsink")  # doctest: +SKIP
+    """
+    import skops.io as sio
+    from safetensors.torch import save
+    from skops.io.exceptions import UnsupportedTypeException
+
+    tensors: dict[str, torch.Tensor] = {}
+    bare = _without_tensors(model, tensors)
+    try:
+        structure = sio.dumps(bare)
+    except UnsupportedTypeException as error:
+        raise ValueError(f"The model cannot be saved: {error}") from error
+    header = {"format": _FORMAT, "version": _VERSION}
+    with (
+        replacing(path) as temporary,
+        zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive,
+    ):
+        archive.writestr(_HEADER, json.dumps(header))
+        archive.writestr(_STRUCTURE, structure)
+        archive.writestr(_TENSORS, save(tensors))
+    return Path(path)
+
+
+def load_model(path: str | os.PathLike[str], *, trusted: tuple[str, ...] = ()) -> Any:
+    """Read a model that :func:`save_model` wrote.
+
+    Parameters
+    ----------
+    path : path-like
+        The file.
+    trusted : tuple of str, default=()
+        Types that you vouch for, beyond `TRUSTED_TYPES`: the full names of your own classes and
+        functions. Do not copy them from an error message without looking: that is what keeps a
+        stranger's file from running code.
+
+    Returns
+    -------
+    model : estimator
+        Predicts what the saved one does.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the file is cut short, is no model file, was written by a later version, or holds types
+        that are not trusted.
+
+    Examples
+    --------
+    >>> clf = load_model("model.dsink")  # doctest: +SKIP
+    """
+    import skops.io as sio
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+    from skops.io.exceptions import UntrustedTypesFoundException
+
+    path = Path(path)
+    structure, tensors = _read(path)
+    names = set(sio.get_untrusted_types(data=structure))
+    unknown = sorted(names - set(TRUSTED_TYPES) - set(trusted) - _own_losses(names))
+    if unknown:
+        raise ValueError(
+            f"{path.name} holds types that are not trusted: {', '.join(unknown)}. If you know "
+            "them and the file's author, pass their names in `trusted`."
+        )
+    try:
+        bare = sio.loads(structure, trusted=sorted(names))
+        return _with_tensors(bare, load(tensors))
+    except (UntrustedTypesFoundException, SafetensorError, KeyError) as error:
+        raise ValueError(f"{path.name} is damaged: {error}.") from error
+
+
+def _read(path: Path) -> tuple[bytes, bytes]:
+    """Give the two parts of a model file after checking that it is one, and whole."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = set(archive.namelist())
+            if not {_HEADER, _STRUCTURE, _TENSORS} <= members:
+                raise ValueError(
+                    f"{path.name} is a zip file, but no model that sklearn_dsink saved."
+                )
+            header = json.loads(archive.read(_HEADER))
+            if header.get("format") != _FORMAT or header.get("version", 0) > _VERSION:
+                raise ValueError(
+                    f"{path.name} says {header!r}, and this release reads {_FORMAT!r} up to "
+                    f"version {_VERSION}: update sklearn-dsink."
+                )
+            return archive.read(_STRUCTURE), archive.read(_TENSORS)
+    except zipfile.BadZipFile as error:
+        raise ValueError(
+            f"{path.name} is no model file of sklearn_dsink, or it is cut short ({error})."
+        ) from error
+
+
+def _own_losses(names: set[str]) -> set[str]:
+    """Names of this package's loss modules among `names`."""
+    from . import losses
+
+    prefix = f"{losses.__name__}."
+    return {
+        name
+        for name in names
+        if name.startswith(prefix)
+        and isinstance(getattr(losses, name.removeprefix(prefix), None), type)
+        and issubclass(getattr(losses, name.removeprefix(prefix)), torch.nn.Module)
+    }
+
+
+# A model is copied with each net and tensor exchanged for its stand-in, and back. Pickle knows how
+# to walk any object graph and calls `persistent_id` on the way; the bytes never leave memory.
+
+
+def _exchange(model: Any, exchange: Any) -> Any:
+    """Copy an object graph with each object for which `exchange` gives a stand-in replaced."""
+    kept: dict[int, Any] = {}
+    seen: list[Any] = []  # keeps the originals alive, so that an id is one object's alone
+
+    class Pickler(pickle.Pickler):
+        def persistent_id(self, obj: Any) -> int | None:
+            if id(obj) not in kept:
+                stand_in = exchange(obj)
+                if stand_in is None:
+                    return None
+                kept[id(obj)] = stand_in
+                seen.append(obj)
+            return id(obj)
+
+    class Unpickler(pickle.Unpickler):
+        def persistent_load(self, pid: int) -> Any:
+            return kept[pid]
+
+    buffer = io.BytesIO()
+    Pickler(buffer, protocol=pickle.HIGHEST_PROTOCOL).dump(model)
+    buffer.seek(0)
+    return Unpickler(buffer).load()
+
+
+def _without_tensors(model: Any, tensors: dict[str, torch.Tensor]) -> Any:
+    def keep(tensor: torch.Tensor) -> str:
+        key = str(len(tensors))
+        tensors[key] = tensor.detach().cpu().clone().contiguous()
+        return key
+
+    def exchange(obj: Any) -> Any:
+        if isinstance(obj, torch.Tensor):
+            return SavedTensor(keep(obj))
+        if isinstance(obj, NeuralNet):
+            return _bare_net(obj, keep, tensors)
+        return None
+
+    return _exchange(model, exchange)
+
+
+def _bare_net(net: NeuralNet, keep: Any, tensors: dict[str, torch.Tensor]) -> SavedNet:
+    params = {k: v for k, v in net.get_params(deep=False).items() if k != "torch_load_kwargs"}
+    if not getattr(net, "initialized_", False):
+        return SavedNet(type(net), _without_tensors(params, tensors), {}, [], {})
+    state = {
+        name: {key: keep(value) for key, value in getattr(net, f"{name}_").state_dict().items()}
+        for name in ("module", "criterion")
+    }
+    history = [
+        {key: value for key, value in epoch.items() if key != "batches"} for epoch in net.history
+    ]
+    fitted = {k: v for k, v in vars(net).items() if k == "classes_inferred_"}
+    return SavedNet(type(net), _without_tensors(params, tensors), state, history, fitted)
+
+
+def _with_tensors(bare: Any, tensors: dict[str, torch.Tensor]) -> Any:
+    def exchange(obj: Any) -> Any:
+        if isinstance(obj, SavedTensor):
+            return tensors[obj.key]
+        if isinstance(obj, SavedNet):
+            return _built_net(obj, tensors)
+        return None
+
+    return _exchange(bare, exchange)
+
+
+def _built_net(saved: SavedNet, tensors: dict[str, torch.Tensor]) -> NeuralNet:
+    params = _with_tensors(copy.copy(saved.params), tensors)
+    if str(params.get("device", "cpu")).startswith("cuda") and not torch.cuda.is_available():
+        for name in [name for name in params if name == "device" or name.endswith("__device")]:
+            params[name] = "cpu"
+    net = saved.net_class(**params)
+    if not saved.state:
+        return net
+    with torch.random.fork_rng(devices=[]):  # building the modules draws weights
+        net.initialize()
+    for name, keys in saved.state.items():
+        module = getattr(net, f"{name}_")
+        module.load_state_dict({key: tensors[place] for key, place in keys.items()})
+        module.eval()
+    net.history_ = History(saved.history)
+    vars(net).update(saved.fitted)
+    return net
