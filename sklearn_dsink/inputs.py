@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 from scipy import sparse
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.decomposition import TruncatedSVD
@@ -22,7 +23,8 @@ Float32Array = npt.NDArray[np.float32]
 # Sparse rows wider than this are projected: a dense copy would be larger than the machine.
 _WIDEST_DENSE = 512
 _N_COMPONENTS = 256
-_LARGEST = np.finfo(np.float32).max
+# Beyond it a number is "huge" and no more; float32 still has room to add some of these up.
+_LARGEST = 1e37
 
 
 def is_frame(X: Any) -> bool:
@@ -64,7 +66,7 @@ def validate_features(estimator: Any, X: Any, *, reset: bool) -> Any:
             f"Found array with 0 {what} (shape={X.shape}) while a minimum of 1 is required."
         )
     for name in X.columns:
-        column = np.asarray(X[name])
+        column = _column_values(X, name)
         if column.dtype.kind == "f" and np.isinf(column).any():
             row = int(np.flatnonzero(np.isinf(column))[0])
             raise ValueError(
@@ -154,7 +156,9 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
             self._projection = TruncatedSVD(n_components, random_state=self.random_state).fit(X)
         values = self._as_float32(X)
         if np.isnan(values).any():
-            self._imputer = SimpleImputer(strategy="median", add_indicator=True).fit(values)
+            self._imputer = SimpleImputer(
+                strategy="median", add_indicator=True, keep_empty_features=True
+            ).fit(values)
         else:  # rows with gaps may still come at prediction
             self._median = np.median(values, axis=0)
         encoded = self._fill(values)
@@ -183,9 +187,10 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
             X = self._projection.transform(X)
         elif sparse.issparse(X):
             X = X.toarray()
+        if isinstance(X, pd.DataFrame):  # nullable columns would give objects
+            X = X.to_numpy(dtype=np.float64, na_value=np.nan)
         values = np.asarray(X)
         if values.dtype != np.float32:
-            # Beyond float32 a number is "huge" and no more.
             values = np.clip(values.astype(np.float64), -_LARGEST, _LARGEST).astype(np.float32)
         return np.ascontiguousarray(values)
 
@@ -206,4 +211,11 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
 
 
 def _all_numeric(frame: Any) -> bool:
-    return all(np.asarray(frame[name]).dtype.kind in "fiub" for name in frame.columns)
+    return all(_column_values(frame, name).dtype.kind in "fiub" for name in frame.columns)
+
+
+def _column_values(frame: Any, name: Any) -> npt.NDArray[Any]:
+    column = frame[name]
+    if isinstance(column, pd.Series) and pd.api.types.is_numeric_dtype(column.dtype):
+        return column.to_numpy(dtype=np.float64, na_value=np.nan)
+    return np.asarray(column)

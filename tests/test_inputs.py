@@ -1,0 +1,154 @@
+"""Any table becomes a dense float32 matrix without gaps."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+from scipy import sparse
+from sklearn.base import BaseEstimator
+
+from sklearn_dsink.inputs import TabularEncoder, validate_features
+
+
+def mixed(library=pd.DataFrame):
+    return library(
+        {
+            "size": [1.0, 2.0, 3.0, 4.0],
+            "gaps": [1.0, float("nan"), 3.0, 8.0],
+            "kind": ["a", "b", None, "a"],
+            "flag": [True, False, True, True],
+        }
+    )
+
+
+@given(
+    arrays(
+        np.float64,
+        array_shapes(min_dims=2, max_dims=2, max_side=6),
+        elements=st.floats(allow_infinity=False) | st.just(np.nan),
+    )
+)
+def test_any_numbers_come_out_finite(X):
+    encoded = TabularEncoder().fit_transform(X)
+    assert encoded.dtype == np.float32
+    assert encoded.flags.c_contiguous
+    assert len(encoded) == len(X)
+    assert np.isfinite(encoded).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64, bool, np.uint8])
+def test_numbers_pass_untouched(dtype):
+    X = np.array([[1, 0, 3], [0, 5, 6]]).astype(dtype)
+    np.testing.assert_array_equal(TabularEncoder().fit_transform(X), X.astype(np.float32))
+    np.testing.assert_array_equal(TabularEncoder().fit(X).transform(X), X.astype(np.float32))
+
+
+def test_gaps_are_filled_with_medians_and_marked():
+    encoder = TabularEncoder()
+    encoded = encoder.fit_transform([[1.0, np.nan], [2.0, 4.0], [3.0, 6.0]])
+    np.testing.assert_array_equal(encoded, [[1, 5, 1], [2, 4, 0], [3, 6, 0]])
+    assert encoder.n_features_in_ == 2
+    assert encoder.n_features_out_ == 3
+    # A column without gaps in training takes its median later, and gets no marker.
+    np.testing.assert_array_equal(encoder.transform([[np.nan, 1.0]]), [[2, 1, 0]])
+    whole = TabularEncoder().fit([[1.0], [2.0], [9.0]])
+    np.testing.assert_array_equal(whole.transform([[np.nan]]), [[2]])
+
+
+def test_a_column_of_nothing_but_gaps():
+    encoded = TabularEncoder().fit_transform([[np.nan, 1.0], [np.nan, 2.0]])
+    assert np.isfinite(encoded).all()
+
+
+def test_huge_numbers_stay_finite():
+    encoded = TabularEncoder().fit_transform([[1e300, -1e300], [0.0, 1.0]])
+    assert np.isfinite(encoded).all()
+
+
+@pytest.mark.parametrize("library", [pd.DataFrame, pl.DataFrame])
+def test_mixed_frames(library):
+    frame = mixed(library)
+    encoder = TabularEncoder()
+    encoded = encoder.fit_transform(frame)
+    assert encoded.shape == (4, encoder.n_features_out_)
+    assert encoded.dtype == np.float32
+    assert np.isfinite(encoded).all()
+    np.testing.assert_array_equal(encoded, encoder.transform(frame))
+    np.testing.assert_array_equal(encoder.feature_names_in_, ["size", "gaps", "kind", "flag"])
+    columns = {tuple(column) for column in encoded.T}
+    assert (1, 2, 3, 4) in columns
+    assert (1, 0, 0, 1) in columns, "category a"
+    assert (0, 1, 0, 0) in columns, "the gap, or category b"
+
+
+def test_pandas_and_polars_are_encoded_alike():
+    from_pandas = TabularEncoder().fit_transform(mixed(pd.DataFrame))
+    from_polars = TabularEncoder().fit_transform(mixed(pl.DataFrame))
+    assert sorted(map(tuple, from_pandas.T)) == sorted(map(tuple, from_polars.T))
+
+
+@pytest.mark.parametrize(
+    "dtype", ["Int64", "Float64", "boolean", "category", "string", "int64[pyarrow]"]
+)
+def test_extension_dtypes(dtype):
+    column = pd.Series([1, 0, None, 1], dtype="Int64")
+    if dtype == "boolean":
+        column = column.astype("boolean")
+    column = column.astype("string").astype(dtype) if dtype == "category" else column.astype(dtype)
+    frame = pd.DataFrame({"x": column, "y": [1.0, 2.0, 3.0, 4.0]})
+    encoder = TabularEncoder()
+    encoded = encoder.fit_transform(frame)
+    assert np.isfinite(encoded).all()
+    np.testing.assert_array_equal(encoded, encoder.transform(frame))
+
+
+def test_dates_and_unseen_categories():
+    frame = mixed().assign(day=pd.date_range("2024-01-30", periods=4))
+    encoder = TabularEncoder().fit(frame)
+    later = frame.assign(kind="unheard of", day=pd.Timestamp("2031-05-05"))
+    assert np.isfinite(encoder.transform(later)).all()
+
+
+def test_sparse_matrices_are_projected_only_when_wide(rng):
+    narrow = sparse.random(30, 20, density=0.3, random_state=0, format="csr")
+    np.testing.assert_allclose(TabularEncoder().fit_transform(narrow), narrow.toarray(), rtol=1e-6)
+    wide = sparse.random(40, 600, density=0.1, random_state=0, format="csc")
+    encoder = TabularEncoder(random_state=0)
+    encoded = encoder.fit_transform(wide)
+    assert encoded.shape[1] <= 40
+    np.testing.assert_allclose(encoded, encoder.transform(wide), atol=1e-4)
+    # Singular components keep the rows' inner products.
+    np.testing.assert_allclose(encoded @ encoded.T, (wide @ wide.T).toarray(), atol=0.5)
+
+
+def test_frames_stay_frames_and_arrays_become_numbers():
+    frame = mixed()
+    assert validate_features(BaseEstimator(), frame, reset=True) is frame
+    assert validate_features(BaseEstimator(), [[1, 2]], reset=True).shape == (1, 2)
+
+
+@pytest.mark.parametrize("library", [pd.DataFrame, pl.DataFrame])
+def test_infinite_values_in_a_frame_are_named(library):
+    frame = library({"a": [1.0, 2.0], "b": [0.0, -np.inf]})
+    with pytest.raises(ValueError, match=r"infinity in column 'b' \(first in row 1\)"):
+        TabularEncoder().fit(frame)
+
+
+def test_columns_are_checked_by_name():
+    encoder = TabularEncoder().fit(mixed())
+    with pytest.raises(ValueError, match="feature names"):
+        encoder.transform(mixed()[["gaps", "size", "kind", "flag"]])
+    with pytest.raises(ValueError, match="feature names"):
+        encoder.transform(mixed().drop(columns="size"))
+
+
+def test_the_input_is_left_as_it_was():
+    X = np.array([[1e40, np.nan], [1.0, 2.0]])
+    before = X.copy()
+    TabularEncoder().fit_transform(X)
+    np.testing.assert_array_equal(X, before)
