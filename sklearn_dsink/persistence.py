@@ -12,11 +12,15 @@ import io
 import json
 import os
 import pickle
+import sys
 import zipfile
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
+from sklearn.base import BaseEstimator
 from skorch import NeuralNet
 from skorch.history import History
 
@@ -42,6 +46,7 @@ TRUSTED_TYPES: tuple[str, ...] = (
     "sklearn_dsink.classifier.DSinkClassifier",
     "sklearn_dsink.inputs.TabularEncoder",
     "sklearn_dsink.iterators.TensorIterator",
+    "sklearn_dsink.label_model.LabelModel",
     "sklearn_dsink.net_classifier.NetClassifier",
     "sklearn_dsink.nets.CosineSchedule",
     "sklearn_dsink.nets.TabularNet",
@@ -193,7 +198,7 @@ def load_model(path: str | os.PathLike[str], *, trusted: tuple[str, ...] = ()) -
     path = Path(path)
     structure, tensors = _read(path)
     names = set(sio.get_untrusted_types(data=structure))
-    unknown = sorted(names - set(TRUSTED_TYPES) - set(trusted) - _own_losses(names))
+    unknown = sorted(names - set(TRUSTED_TYPES) - set(trusted) - _own_parts(names))
     if unknown:
         raise ValueError(
             f"{path.name} holds types that are not trusted: {', '.join(unknown)}. If you know "
@@ -228,18 +233,21 @@ def _read(path: Path) -> tuple[bytes, bytes]:
         ) from error
 
 
-def _own_losses(names: set[str]) -> set[str]:
-    """Names of this package's loss modules among `names`."""
-    from . import losses
+def _own_parts(names: set[str]) -> set[str]:
+    """Names of this package's estimators and torch modules, which are built without running."""
+    own = set()
+    for name in names:
+        module_name, _, class_name = name.rpartition(".")
+        if module_name.startswith("sklearn_dsink."):
+            module = sys.modules.get(module_name) or _import_own(module_name)
+            part = getattr(module, class_name, None)
+            if isinstance(part, type) and issubclass(part, (BaseEstimator, torch.nn.Module)):
+                own.add(name)
+    return own
 
-    prefix = f"{losses.__name__}."
-    return {
-        name
-        for name in names
-        if name.startswith(prefix)
-        and isinstance(getattr(losses, name.removeprefix(prefix), None), type)
-        and issubclass(getattr(losses, name.removeprefix(prefix)), torch.nn.Module)
-    }
+
+def _import_own(module_name: str) -> Any:
+    return import_module(module_name) if find_spec(module_name) else None
 
 
 # A model is copied with each net and tensor exchanged for its stand-in, and back. Pickle knows how
@@ -318,6 +326,8 @@ def _built_net(saved: SavedNet, tensors: dict[str, torch.Tensor]) -> NeuralNet:
     if str(params.get("device", "cpu")).startswith("cuda") and not torch.cuda.is_available():
         for name in [name for name in params if name == "device" or name.endswith("__device")]:
             params[name] = "cpu"
+    if not (isinstance(saved.net_class, type) and issubclass(saved.net_class, NeuralNet)):
+        raise KeyError(f"{saved.net_class!r} is no skorch net")
     net = saved.net_class(**params)
     if not saved.state:
         return net

@@ -1,0 +1,160 @@
+"""A saved model predicts the same elsewhere, and a file that is not ours says so."""
+
+from __future__ import annotations
+
+import io
+import json
+import pickle
+import subprocess
+import sys
+import warnings
+import zipfile
+
+import joblib
+import numpy as np
+import pytest
+import skops.io as sio
+import torch
+from sklearn.datasets import load_iris
+from sklearn.ensemble import ExtraTreesClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from sklearn_dsink import DSinkClassifier
+from sklearn_dsink.persistence import TRUSTED_TYPES, load_model, save_model
+
+
+class Mine(LogisticRegression):
+    """A type that this package does not know."""
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    X, y = load_iris(return_X_y=True, as_frame=True)
+    names = np.array(["setosa", "versicolor", "virginica"])
+    classifier = DSinkClassifier(
+        ExtraTreesClassifier(10), LogisticRegression(max_iter=500), cv=2, random_state=0
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return make_pipeline(StandardScaler(), classifier).fit(X, names[y]), X
+
+
+@pytest.fixture(scope="module")
+def saved(fitted, tmp_path_factory):
+    return save_model(fitted[0], tmp_path_factory.mktemp("model") / "model.dsink")
+
+
+def test_the_loaded_model_is_the_saved_one(fitted, saved):
+    model, X = fitted
+    torch.manual_seed(3)
+    before = torch.get_rng_state()
+    loaded = load_model(saved)
+    assert torch.equal(torch.get_rng_state(), before)
+    np.testing.assert_array_equal(loaded.predict_proba(X), model.predict_proba(X))
+    assert (loaded.predict(X) == model.predict(X)).all()
+    np.testing.assert_array_equal(loaded[-1].surrogate_labels_, model[-1].surrogate_labels_)
+    assert loaded[-1].history_ == model[-1].history_
+
+
+def test_a_new_process_predicts_the_same(fitted, saved, tmp_path):
+    model, X = fitted
+    np.save(tmp_path / "X.npy", X.to_numpy())
+    code = (
+        "import sys, numpy as np, pandas as pd\n"
+        "from sklearn_dsink.persistence import load_model\n"
+        "model = load_model(sys.argv[1])\n"
+        "X = pd.DataFrame(np.load(sys.argv[2]), columns=model.feature_names_in_)\n"
+        "np.save(sys.argv[3], model.predict_proba(X))\n"
+    )
+    paths = [str(path) for path in (saved, tmp_path / "X.npy", tmp_path / "out.npy")]
+    subprocess.run([sys.executable, "-c", code, *paths], check=True)
+    np.testing.assert_allclose(np.load(tmp_path / "out.npy"), model.predict_proba(X), atol=1e-6)
+
+
+def test_the_file_holds_no_pickle(saved):
+    with zipfile.ZipFile(saved) as archive:
+        assert set(archive.namelist()) == {"format.json", "model.skops", "tensors.safetensors"}
+        with zipfile.ZipFile(io.BytesIO(archive.read("model.skops"))) as inner:
+            names = inner.namelist()
+    assert all(name.endswith((".json", ".npy", ".npz")) for name in names)
+
+
+def test_every_type_of_the_default_model_is_on_the_list(saved):
+    with zipfile.ZipFile(saved) as archive:
+        types = sio.get_untrusted_types(data=archive.read("model.skops"))
+    assert {name for name in types if not name.startswith("sklearn_dsink.losses.")} <= set(
+        TRUSTED_TYPES
+    )
+
+
+def test_a_foreign_type_is_named_and_refused_until_trusted(fitted, tmp_path):
+    model, X = fitted
+    own = Mine().fit(X, model.predict(X))
+    path = save_model(own, tmp_path / "mine.dsink")
+    with pytest.raises(ValueError, match=r"types that are not trusted: .*test_persistence\.Mine"):
+        load_model(path)
+    assert (load_model(path, trusted=(f"{__name__}.Mine",)).predict(X) == own.predict(X)).all()
+
+
+@pytest.mark.parametrize("keep", [0, 10, 0.5, 0.99])
+def test_a_truncated_file_is_refused(saved, tmp_path, keep):
+    data = saved.read_bytes()
+    path = tmp_path / "cut.dsink"
+    path.write_bytes(data[: keep if isinstance(keep, int) else int(len(data) * keep)])
+    with pytest.raises(ValueError, match=r"cut\.dsink is no model file .* or it is cut short"):
+        load_model(path)
+
+
+def test_a_changed_byte_is_refused(saved, tmp_path):
+    data = bytearray(saved.read_bytes())
+    data[len(data) // 2] ^= 0xFF
+    path = tmp_path / "changed.dsink"
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match=r"cut short|damaged"):
+        load_model(path)
+
+
+def test_other_files_are_refused(tmp_path):
+    path = tmp_path / "other.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a.txt", "hello")
+    with pytest.raises(ValueError, match="no model that sklearn_dsink saved"):
+        load_model(path)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("format.json", json.dumps({"format": "x"}))
+        archive.writestr("model.skops", "")
+        archive.writestr("tensors.safetensors", "")
+    with pytest.raises(ValueError, match="update sklearn-dsink"):
+        load_model(path)
+    path.write_bytes(pickle.dumps([1]))
+    with pytest.raises(ValueError, match="no model file"):
+        load_model(path)
+    with pytest.raises(FileNotFoundError):
+        load_model(tmp_path / "nowhere.dsink")
+
+
+def test_a_failed_save_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "model.dsink"
+    path.write_bytes(b"old")
+
+    def fail(*_, **__):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(zipfile.ZipFile, "writestr", fail)
+    with pytest.raises(OSError, match="disk full"):
+        save_model(StandardScaler(), path)
+    assert path.read_bytes() == b"old"
+    assert [p.name for p in tmp_path.iterdir()] == ["model.dsink"]
+
+
+@pytest.mark.parametrize("library", [joblib, pickle])
+def test_pickle_and_joblib_work_as_well(fitted, tmp_path, library):
+    model, X = fitted
+    path = tmp_path / "model.pkl"
+    with path.open("wb") as file:
+        library.dump(model, file)
+    with path.open("rb") as file:
+        loaded = library.load(file)
+    np.testing.assert_array_equal(loaded.predict_proba(X), model.predict_proba(X))
