@@ -343,7 +343,7 @@ class DSinkClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
             net,
             inputs,
             codes,
-            surrogate.astype(np.float32),
+            surrogate.astype(np.float32, copy=False),
             sample_weight=weight,
             alpha=self.alpha,
             base_loss=self._get_base_loss(self._class_share * n_samples, n_samples),
@@ -533,7 +533,8 @@ class DSinkClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         check_prior(self.class_prior, self.classes_)
         if sample_weight is None:
             return X, codes, None
-        if np.size(sample_weight) and not np.any(sample_weight):
+        given_weight = np.asarray(sample_weight)
+        if given_weight.size and not given_weight.any():
             raise ValueError("sample_weight is zero on all rows. Give some a positive weight.")
         weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
         present = np.unique(codes[weight > 0])

@@ -278,6 +278,18 @@ def test_warm_start_takes_fewer_iterations(solver):
     assert warm.n_iter < solve(moved, marginal, solver=solver).n_iter
 
 
+def test_auto_finishes_what_sinkhorn_does_not():
+    """Guards: costs as sharp as a confident net's, where POT needs far more than max_iter."""
+    rng = np.random.default_rng(0)
+    scores = log_softmax(15 * rng.normal(size=(60, 5)), axis=1)
+    marginal = [0.3, 0.3, 0.2, 0.15, 0.05]
+    with pytest.warns(ConvergenceWarning, match=r"The transport \(pot\)"):
+        solve(scores, marginal, solver="pot")
+    result = solve(scores, marginal)  # a warning would be an error
+    assert result.converged
+    assert result.solver == "potentials"
+
+
 def test_newton_needs_far_fewer_passes_than_sinkhorn():
     scores, marginal = make_scores(n_samples=2000, sharpness=3)
     newton = solve(scores, marginal, solver="potentials")
