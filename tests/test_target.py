@@ -1,0 +1,291 @@
+"""The target's loss, the renewal of its surrogate labels, and what it leaves alone."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+
+import numpy as np
+import pytest
+import torch
+from _quick import make_blobs, tiny_net
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.special import log_softmax, softmax
+from skorch import NeuralNetClassifier
+from skorch.callbacks import Callback, EarlyStopping
+from torch import nn
+from torch.utils.data import DataLoader
+
+from sklearn_dsink.iterators import TensorIterator
+from sklearn_dsink.target import (
+    DistillationLoss,
+    fit_target,
+    log_probabilities,
+    module_outputs,
+    prepare_net,
+)
+
+X, Y, _ = make_blobs()
+X = X.astype(np.float32)
+CROSS_ENTROPY = nn.CrossEntropyLoss(reduction="none")
+
+
+def batch(seed, n_rows=6, n_classes=3):
+    rng = np.random.default_rng(seed)
+    return {
+        "logits": rng.normal(size=(n_rows, n_classes)),
+        "label": rng.integers(n_classes, size=n_rows),
+        "surrogate": softmax(rng.normal(size=(n_rows, n_classes)), axis=1),
+        "weight": rng.random(n_rows),
+        "log_prior": log_softmax(rng.normal(size=n_classes)),
+    }
+
+
+def evaluate(loss, output, data):
+    target = {key: torch.from_numpy(data[key]) for key in ("label", "surrogate", "weight")}
+    return loss(output, target)
+
+
+def train(net, **options):
+    """Train on surrogate labels that always say class 0 once they are renewed."""
+    calls = []
+
+    def renew(log_target):
+        calls.append(log_target)
+        rows = np.zeros((len(X), 3))
+        rows[:, 0] = 1.0
+        return rows, {"marginal_error": 0.0}
+
+    settings = {
+        "sample_weight": None,
+        "alpha": 1.0,
+        "base_loss": CROSS_ENTROPY,
+        "log_prior": None,
+        "renew": renew,
+        "warmup": 1,
+        "every": 1,
+        "seed": 0,
+        **options,
+    }
+    surrogate = np.full((len(X), 3), 1 / 3, dtype=np.float32)
+    return fit_target(net, X, Y, surrogate, **settings), surrogate, calls
+
+
+@given(st.integers(0, 10**6), st.sampled_from([0.0, 0.5, 4.0]), st.booleans(), st.booleans())
+def test_loss_is_its_formula(seed, alpha, with_base, with_prior):
+    data = batch(seed)
+    prior = data["log_prior"] if with_prior else 0.0
+    log_proba = log_softmax(data["logits"] + prior, axis=1)
+    rows = np.arange(len(log_proba))
+    per_row = -alpha * (data["surrogate"] * log_proba).sum(axis=1)
+    if with_base:
+        per_row -= log_proba[rows, data["label"]]
+    expected = (data["weight"] * per_row).mean()
+    loss = DistillationLoss(
+        alpha, CROSS_ENTROPY if with_base else None, prior if with_prior else None
+    )
+    value = evaluate(loss, torch.from_numpy(data["logits"]), data)
+    np.testing.assert_allclose(value.item(), expected, rtol=1e-5, atol=1e-6)
+
+
+@given(st.integers(0, 10**6))
+def test_probabilities_and_their_logarithms_are_one_loss(seed):
+    data = batch(seed)
+    logits = torch.from_numpy(data["logits"]).float()
+    losses = [
+        evaluate(DistillationLoss(2.0, CROSS_ENTROPY, data["log_prior"], outputs), output, data)
+        for outputs, output in (
+            ("logits", logits),
+            ("proba", logits.softmax(dim=1)),
+            ("logits", (logits, "attention", None)),
+        )
+    ]
+    torch.testing.assert_close(losses[1], losses[0])
+    torch.testing.assert_close(losses[2], losses[0])
+
+
+def test_exact_zeros_keep_the_loss_and_its_gradient_finite():
+    data = batch(0)
+    proba = torch.zeros(6, 3, requires_grad=True)
+    loss = evaluate(DistillationLoss(1.0, CROSS_ENTROPY, outputs="proba"), proba, data)
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert torch.isfinite(proba.grad).all()
+
+
+def test_prior_correction_leaves_the_balanced_posterior_in_the_net():
+    """With log prior in the loss, softmax(z) is the posterior over the prior."""
+    posterior = torch.tensor([[0.9, 0.1], [0.6, 0.4]])
+    prior = torch.tensor([0.8, 0.2])
+    z = torch.zeros(2, 2, requires_grad=True)
+    loss = DistillationLoss(1.0, None, prior.log())
+    optimizer = torch.optim.LBFGS([z], max_iter=100)
+    target = {
+        "label": torch.zeros(2, dtype=torch.int64),
+        "surrogate": posterior,
+        "weight": torch.ones(2),
+    }
+
+    def step():
+        optimizer.zero_grad()
+        value = loss(z, target)
+        value.backward()
+        return value
+
+    optimizer.step(step)
+    expected = posterior / prior
+    expected = expected / expected.sum(dim=1, keepdim=True)
+    torch.testing.assert_close(z.softmax(dim=1).detach(), expected, atol=1e-3, rtol=0)
+
+
+def test_the_criterion_tells_what_the_module_returns():
+    assert module_outputs(NeuralNetClassifier(nn.Linear)) == "proba"
+    assert module_outputs(tiny_net(criterion=nn.NLLLoss())) == "proba"
+    assert module_outputs(tiny_net()) == "logits"
+    assert module_outputs(tiny_net(criterion=nn.CrossEntropyLoss())) == "logits"
+
+
+@pytest.mark.parametrize(
+    "warmup, every, expected",
+    [(0, 1, [1, 2, 3, 4]), (2, 1, [2, 3, 4]), (1, 2, [1, 3]), (9, 1, []), (5, 1, [])],
+)
+def test_surrogate_rows_are_renewed_in_time(warmup, every, expected):
+    net, surrogate, calls = train(tiny_net(max_epochs=5), warmup=warmup, every=every)
+    renewed = [e["epoch"] for e in net.history if "labels_moved" in e]
+    assert renewed == expected
+    assert len(calls) == len(expected)
+    assert surrogate[0, 0] == (1.0 if expected else np.float32(1 / 3))
+    for log_target in calls:
+        np.testing.assert_allclose(np.exp(log_target).sum(axis=1), 1, rtol=1e-5)
+
+
+def test_renewed_rows_teach_the_net():
+    net, _, _ = train(tiny_net(max_epochs=30, lr=0.1), base_loss=None)
+    assert (log_probabilities(net, X, corrected=True).argmax(axis=1) == 0).mean() > 0.9
+
+
+def test_corrected_log_probabilities_hold_the_prior():
+    log_prior = np.log([0.7, 0.2, 0.1])
+    net, _, _ = train(tiny_net(), log_prior=log_prior)
+    plain = log_probabilities(net, X, corrected=False)
+    np.testing.assert_allclose(
+        log_probabilities(net, X, corrected=True),
+        log_softmax(plain + log_prior, axis=1),
+        atol=1e-5,
+    )
+
+
+def test_rows_of_weight_0_teach_nothing():
+    weight = np.where(Y == 2, 0.0, 1.0)
+    noisy = np.where(Y == 2, 0, Y)  # the labels of the rows that do not count
+    options = {
+        "sample_weight": weight,
+        "alpha": 0.0,
+        "base_loss": CROSS_ENTROPY,
+        "log_prior": None,
+        "renew": None,
+        "warmup": 0,
+        "every": 1,
+        "seed": 0,
+    }
+    surrogate = np.full((len(X), 3), 1 / 3, dtype=np.float32)
+    first = fit_target(tiny_net(), X, Y, surrogate, **options)
+    second = fit_target(tiny_net(), X, noisy, surrogate, **options)
+    np.testing.assert_array_equal(
+        log_probabilities(first, X, corrected=False), log_probabilities(second, X, corrected=False)
+    )
+
+
+def test_the_net_given_stays_as_it_is():
+    net = tiny_net()
+    before = dict(vars(net))
+    train(net)
+    assert vars(net) == before
+    module = nn.Linear(4, 3)
+    weights = module.weight.detach().clone()
+    train(NeuralNetClassifier(module, criterion=nn.CrossEntropyLoss, max_epochs=2, verbose=0))
+    assert torch.equal(module.weight, weights), "a module given as an instance is not trained"
+
+
+def test_only_untouched_loaders_are_replaced():
+    class Loader(DataLoader):
+        pass
+
+    def criterion():
+        return DistillationLoss(1.0, None)
+
+    assert prepare_net(tiny_net(), criterion).iterator_train is TensorIterator
+    assert prepare_net(tiny_net(iterator_train=Loader), criterion).iterator_train is Loader
+
+
+def test_a_loader_of_the_nets_own_works():
+    net, _, _ = train(tiny_net(iterator_train=DataLoader, iterator_valid=DataLoader))
+    assert np.isfinite(net.history[:, "train_loss"]).all()
+
+
+class Interrupt(Callback):
+    def on_epoch_end(self, net, **kwargs):
+        if len(net.history) == 2:
+            raise KeyboardInterrupt
+
+
+def test_ctrl_c_reaches_the_user():
+    with pytest.raises(KeyboardInterrupt):
+        train(tiny_net(callbacks=[Interrupt()]))
+    with pytest.raises(KeyboardInterrupt):
+        train(tiny_net(callbacks=[EarlyStopping("train_loss", patience=50), Interrupt()]))
+
+
+def test_early_stopping_ends_the_training():
+    stop = EarlyStopping("train_loss", patience=1, threshold=10.0)
+    net, _, _ = train(tiny_net(max_epochs=50, callbacks=[stop]))
+    assert 1 < len(net.history) < 50
+
+
+def test_callbacks_see_the_renewal_and_the_fitted_net_forgets_the_data():
+    seen = []
+
+    class Watch(Callback):
+        def on_epoch_end(self, net, **kwargs):
+            seen.append(net.history[-1].get("marginal_error"))
+
+    features = X.copy()
+    alive = weakref.ref(features)
+
+    def renew(log_target):
+        return np.full((len(X), 3), 1 / 3), {"marginal_error": 0.5}
+
+    net = fit_target(
+        tiny_net(callbacks=[Watch()]),
+        features,
+        Y,
+        np.full((len(X), 3), 1 / 3, dtype=np.float32),
+        sample_weight=None,
+        alpha=1.0,
+        base_loss=None,
+        log_prior=None,
+        renew=renew,
+        warmup=0,
+        every=1,
+        seed=0,
+    )
+    assert seen == [0.5, 0.5, None]
+    del features
+    gc.collect()
+    assert alive() is None
+    assert np.isfinite(log_probabilities(net, X, corrected=True)).all()
+
+
+def test_dropout_is_off_in_prediction():
+    class Noisy(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layers = nn.Sequential(nn.Dropout(0.5), nn.Linear(4, 3))
+
+        def forward(self, X):
+            return self.layers(X)
+
+    net, _, _ = train(NeuralNetClassifier(Noisy, criterion=nn.CrossEntropyLoss, verbose=0))
+    first, second = (log_probabilities(net, X, corrected=True) for _ in range(2))
+    np.testing.assert_array_equal(first, second)
