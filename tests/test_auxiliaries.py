@@ -1,0 +1,115 @@
+"""Auxiliaries are cloned, seeded, and given what they can read."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from _quick import make_blobs, tiny_net
+from cleanlab.classification import CleanLearning
+from scipy import sparse
+from sklearn import config_context
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import LogisticRegression
+from sklearn.naive_bayes import GaussianNB
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from sklearn_dsink.auxiliaries import (
+    IntegerLabelClassifier,
+    accepts_sample_weight,
+    as_read_by,
+    draws_globally,
+    prepare,
+    request_weights,
+    set_missing_random_states,
+    weight_parameters,
+)
+
+X, Y, _ = make_blobs(names=["ant", "bee", "cow"])
+
+
+def test_preparing_clones_and_seeds_what_was_left_open():
+    given = make_pipeline(StandardScaler(), RandomForestClassifier(3))
+    first, second = (prepare(given, np.random.RandomState(0)) for _ in range(2))
+    assert first is not given
+    assert given[-1].random_state is None
+    assert isinstance(first[-1].random_state, int)
+    assert first[-1].random_state == second[-1].random_state
+    fixed = prepare(RandomForestClassifier(random_state=5), np.random.RandomState(0))
+    assert fixed.random_state == 5
+
+
+def test_frozen_estimators_are_left_alone():
+    frozen = FrozenEstimator(RandomForestClassifier(3).fit(X, Y))
+    assert prepare(frozen, np.random.RandomState(0)) is frozen
+    set_missing_random_states(frozen, np.random.RandomState(0))
+    assert frozen.estimator.random_state is None
+
+
+@pytest.mark.parametrize(
+    "estimator, wrapped",
+    [
+        (LogisticRegression(), False),
+        (tiny_net(), True),
+        (make_pipeline(StandardScaler(), tiny_net()), True),
+        (CleanLearning(LogisticRegression()), True),
+    ],
+)
+def test_only_readers_of_integer_labels_are_wrapped(estimator, wrapped):
+    ready = prepare(estimator, np.random.RandomState(0))
+    assert isinstance(ready, IntegerLabelClassifier) == wrapped
+    assert draws_globally(ready) == wrapped
+    assert draws_globally(FrozenEstimator(estimator)) == wrapped
+
+
+def test_weights_under_the_name_that_each_takes():
+    weight = np.ones(3)
+    assert weight_parameters(LogisticRegression(), None) == {}
+    assert weight_parameters(KNeighborsClassifier(), weight) == {}
+    assert weight_parameters(GaussianNB(), weight) == {"sample_weight": weight}
+    inner = make_pipeline(StandardScaler(), GaussianNB())
+    assert list(weight_parameters(inner, weight)) == ["gaussiannb__sample_weight"]
+    outer = make_pipeline(StandardScaler(), inner)
+    assert list(weight_parameters(outer, weight)) == ["pipeline__gaussiannb__sample_weight"]
+    outer.fit(X, Y, **weight_parameters(outer, np.ones(len(X))))
+
+
+def test_who_accepts_weights():
+    assert accepts_sample_weight(LogisticRegression())
+    assert accepts_sample_weight(make_pipeline(StandardScaler(), GaussianNB()))
+    assert not accepts_sample_weight(KNeighborsClassifier())
+    assert not accepts_sample_weight(tiny_net())
+
+
+def test_weights_are_asked_for_only_where_metadata_is_routed():
+    pipe = request_weights(make_pipeline(StandardScaler(), LogisticRegression()))
+    assert pipe[-1].get_metadata_routing().fit.requests == {"sample_weight": None}
+    with config_context(enable_metadata_routing=True):
+        pipe = request_weights(pipe)
+    assert pipe[-1].get_metadata_routing().fit.requests == {"sample_weight": True}
+    assert pipe[0].get_metadata_routing().fit.requests == {"sample_weight": False}
+
+
+def test_nets_get_dense_float32_and_all_others_what_there_is():
+    wide = sparse.csr_matrix(X)
+    for data in (X, wide, X.tolist()):
+        seen = as_read_by(tiny_net(), data)
+        assert seen.dtype == np.float32
+        assert seen.flags.c_contiguous
+        assert as_read_by(GaussianNB(), data) is data
+    assert as_read_by(FrozenEstimator(tiny_net()), X).dtype == np.float32
+
+
+@pytest.mark.parametrize("scaled", [False, True])
+def test_a_net_behind_names_of_classes(scaled):
+    net = make_pipeline(StandardScaler(), tiny_net(max_epochs=20)) if scaled else tiny_net()
+    model = IntegerLabelClassifier(net).fit(X, Y)
+    np.testing.assert_array_equal(model.classes_, ["ant", "bee", "cow"])
+    assert set(model.predict(X)) <= set(Y)
+    np.testing.assert_allclose(model.predict_proba(X).sum(axis=1), 1, rtol=1e-5)
+    assert model.n_features_in_ == 4
+    if scaled:
+        assert model.score(X, Y) > 0.8
+        assert len(net.steps) == 2, "the pipeline given stays as it is"

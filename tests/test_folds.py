@@ -1,0 +1,64 @@
+"""Folds that any class size fits into."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.model_selection import GroupKFold, KFold, RepeatedKFold, ShuffleSplit, StratifiedKFold
+
+from sklearn_dsink.folds import deal_folds, make_folds
+
+LABELS = st.lists(st.integers(0, 4), min_size=2, max_size=60).map(np.array)
+
+
+@given(LABELS, st.integers(2, 10), st.integers(0, 100))
+def test_every_row_is_tested_once_and_classes_are_spread(y, n_folds, seed):
+    folds = deal_folds(y, n_folds, np.random.RandomState(seed))
+    assert len(folds) == min(n_folds, len(y))
+    np.testing.assert_array_equal(np.sort(np.concatenate([t for _, t in folds])), range(len(y)))
+    sizes = [len(test) for _, test in folds]
+    assert max(sizes) - min(sizes) <= 1
+    for train, test in folds:
+        np.testing.assert_array_equal(np.union1d(train, test), range(len(y)))
+        assert not np.intersect1d(train, test).size
+    for label in np.unique(y):
+        counts = [np.sum(y[test] == label) for _, test in folds]
+        assert max(counts) - min(counts) <= 1
+
+
+def test_rows_are_shuffled():
+    y = np.zeros(100, dtype=int)
+    first, second = (deal_folds(y, 2, np.random.RandomState(seed)) for seed in (0, 1))
+    assert not np.array_equal(first[0][1], second[0][1])
+    again = deal_folds(y, 2, np.random.RandomState(0))
+    np.testing.assert_array_equal(first[0][1], again[0][1])
+
+
+@pytest.mark.parametrize(
+    "cv", [None, 3, KFold(3), StratifiedKFold(3), [([0, 1], [2]), ([2], [0, 1])]]
+)
+def test_what_cv_may_be(cv, rng):
+    n_rows = 3 if isinstance(cv, list) else 30
+    X, y = rng.normal(size=(n_rows, 2)), np.arange(n_rows) % 3
+    folds = make_folds(cv, X, y, np.random.RandomState(0))
+    if cv is None:
+        assert folds is None
+    else:
+        tested = np.concatenate([test for _, test in folds])
+        np.testing.assert_array_equal(np.sort(tested), range(n_rows))
+
+
+@pytest.mark.parametrize(
+    "cv", [ShuffleSplit(2, random_state=0), RepeatedKFold(n_splits=2), [([0, 1], [2, 3])]]
+)
+def test_splits_that_leave_rows_out_or_test_them_twice(cv):
+    y = np.arange(10) % 2
+    with pytest.raises(ValueError, match=r"cv=.*exactly one test part.*Use KFold"):
+        make_folds(cv, np.zeros((10, 1)), y, np.random.RandomState(0))
+
+
+def test_a_splitter_that_needs_groups_says_so():
+    with pytest.raises(ValueError, match="groups"):
+        make_folds(GroupKFold(2), np.zeros((4, 1)), np.arange(4) % 2, np.random.RandomState(0))
