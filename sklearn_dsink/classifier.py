@@ -5,6 +5,7 @@ from __future__ import annotations
 from copy import deepcopy
 from dataclasses import replace
 from numbers import Integral, Real
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -32,17 +33,19 @@ from sklearn.utils.validation import (
 from skorch import NeuralNetClassifier
 from torch import nn
 
-from ._arrays import FloatArray, safe_log
+from ._arrays import FloatArray, column_totals, safe_log
 from .auxiliaries import is_frozen, request_weights
 from .crossfit import Auxiliary, fit_auxiliaries
 from .defaults import default_imb_aux, default_noise_aux, default_target
 from .folds import make_folds
 from .inputs import Float32Array, TabularEncoder, validate_features
+from .inspection import find_label_issues
 from .label_model import LabelModel, fit_label_model, smooth_log
 from .losses import CrossEntropy, SampleLoss
 from .prediction import apply_prior, check_prior, pool
 from .probabilities import predict_aligned
 from .refinement import refit_auxiliaries
+from .report import write_report
 from .surrogate import SurrogateLabeler
 from .target import fit_target, log_probabilities
 from .transport import floor_marginal
@@ -98,12 +101,16 @@ class DSinkClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
     class_prior : {"uniform", "train"} or array-like of shape (n_classes,), default="uniform"
         Class prior that predictions answer for.  "train" is `class_marginal_`.  May be changed on
         the fitted classifier: the correction is exact and needs no refit.
-    noise_correction : {"transition"} or None, default="transition"
-        Whether f_N is corrected for the noise it was fitted on, and the given label put back, by
-        the noise matrix.
+    noise_correction : bool, default=True
+        Whether the surrogate labels start from what a label model of both auxiliaries and the
+        given labels says of each row (:func:`sklearn_dsink.label_model.fit_label_model`), or from
+        f_N as it is.
+    refine : bool, default=True
+        Whether both auxiliaries are fitted a second time, on what the given labels probably are.
+        Needs folds, and auxiliaries that take ``sample_weight``; others stay as they are.
     class_marginal : {"estimated", "noise_aux", "imb_aux"} or array-like, default="estimated"
-        Class shares that the surrogate labels meet: those the corrected labels support, or an
-        auxiliary's mean probabilities, or given ones in the order of the sorted classes.
+        Class shares that the surrogate labels meet: the label model's, an auxiliary's mean
+        probabilities, or given ones in the order of the sorted classes.
     base_loss : {"cross_entropy"}, nn.Module or None, default="cross_entropy"
         Loss of the given labels.  A module is called with (logits, labels) and returns one loss a
         row, such as those of :mod:`sklearn_dsink.losses`.
@@ -111,8 +118,8 @@ class DSinkClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         Whether the target's loss explains the class shares by a shift of its logits, so that the
         net itself answers for the uniform prior.
     combine : bool, default=True
-        Whether predictions are the geometric mean of the target and the prior-corrected
-        auxiliaries, or the target's alone.
+        Whether predictions are the geometric mean of the target and of both auxiliaries, pooled
+        and corrected for their class prior by the label model, or the target's alone.
     relaxation : float or None, default=None
         KL weight of the class totals; None asks for them exactly, 0 drops them.
     warmup : int, default=5
@@ -363,6 +370,7 @@ class DSinkClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         self._label_model = replace(model, posterior=model.posterior[:0])  # to predict, no rows
         self._experts = {name: aux.estimator for name, aux in last.items()}
         self.noise_matrix_ = model.noise_matrix
+        self._given, self._index = codes, getattr(X, "index", None)
         self.class_marginal_ = marginal
         self.surrogate_labels_ = labels
         self.class_potentials_ = labeler.result.potentials
@@ -490,9 +498,53 @@ class DSinkClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         elif self.class_marginal == "estimated":
             marginal = model.class_share
         else:
-            marginal = np.average(auxiliaries[self.class_marginal].proba, axis=0, weights=weight)
+            totals = column_totals(auxiliaries[self.class_marginal].proba, weight)
+            marginal = totals / totals.sum()
         n_samples = len(auxiliaries["noise_aux"].proba)
         return floor_marginal(marginal, min(0.5 / n_samples, 0.5 / len(marginal)))
+
+    def label_issues(self, *, threshold: float = 0.5) -> pd.DataFrame:
+        """Rank the training rows by how surely their given label is wrong.
+
+        Parameters
+        ----------
+        threshold : float, default=0.5
+            Rows whose label has a quality below it are flagged.
+
+        Returns
+        -------
+        issues : DataFrame
+            Worst label first, named by the index of the training frame or by row number; see
+            :func:`sklearn_dsink.find_label_issues` for its columns.
+        """
+        check_is_fitted(self)
+        return find_label_issues(
+            self.classes_[self._given],
+            self.surrogate_labels_,
+            classes=self.classes_,
+            noise_proba=self.noise_aux_proba_,
+            imb_proba=self.imb_aux_proba_,
+            index=self._index,
+            threshold=threshold,
+        )
+
+    def report(self, path: Any, **options: Any) -> Path:
+        """Write what the fit found to one HTML file that needs nothing else.
+
+        Parameters
+        ----------
+        path : path-like
+            The file.
+        **options : dict
+            Passed to :func:`sklearn_dsink.report.write_report`.
+
+        Returns
+        -------
+        path : Path
+            Where it was written.
+        """
+        check_is_fitted(self)
+        return write_report(self, path, **options)
 
     def _log_prior(self) -> FloatArray:
         if isinstance(self.class_prior, str):
