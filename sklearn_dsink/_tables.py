@@ -99,7 +99,7 @@ def labels_of(table: pd.DataFrame, name: str) -> pd.Series[Any]:
     if labels.dtype.kind == "f" and (labels % 1 != 0).any():
         row = int(np.flatnonzero(labels % 1 != 0)[0]) + 1
         raise TableError(
-            f"column {name!r}, row {row}: {labels.iloc[row - 1]!r} is a fraction; labels are "
+            f"column {name!r}, row {row}: {labels.iloc[row - 1]:g} is a fraction; labels are "
             "names or whole numbers."
         )
     if labels.dtype.kind not in "iufb":
@@ -108,7 +108,7 @@ def labels_of(table: pd.DataFrame, name: str) -> pd.Series[Any]:
         labels = labels.astype("int64")
     n_classes = labels.nunique()
     if n_classes < 2:
-        raise TableError(f"column {name!r}: all labels are {labels.iloc[0]!r}; two are needed.")
+        raise TableError(f"column {name!r}: all labels are {str(labels.iloc[0])!r}; two are needed.")
     if n_classes > max(2, len(labels) // 2):
         raise TableError(
             f"column {name!r}: {n_classes} different labels in {len(labels)} rows; is it a key?"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -41,22 +42,33 @@ app = typer.Typer(
 
 
 def main() -> None:
-    """Run the command line."""
+    """Run the command line; a request to end is answered as Ctrl-C is, with nothing left over."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     os.environ.setdefault("MPLBACKEND", "Agg")
     app()
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from . import __version__
+
+        print(f"dsink {__version__}")
+        raise typer.Exit
 
 
 @app.callback()
 def _root(
     version: Annotated[
-        bool, typer.Option("--version", help="Print the version and leave.", is_eager=True)
+        bool,
+        typer.Option(
+            "--version",
+            help="Print the version and leave.",
+            is_eager=True,
+            callback=_print_version,
+        ),
     ] = False,
 ) -> None:
-    if version:
-        from . import __version__
-
-        print(f"dsink {__version__}")
-        raise typer.Exit
+    """Hold the options that belong to no command; the help text is the app's."""
 
 
 @app.command()
@@ -231,12 +243,11 @@ def _fit_into(
     import numpy as np
     from sklearn.pipeline import make_pipeline
 
-    from .classifier import DSinkClassifier
     from .inspection import find_label_issues
     from .persistence import save_model
     from .report import write_report
 
-    classifier = DSinkClassifier(cv=folds, random_state=seed, verbose=0 if quiet else 1)
+    classifier = _make_classifier(cv=folds, random_state=seed, verbose=0 if quiet else 1)
     model = make_pipeline(encoder, classifier)
     start = time.perf_counter()
     with warnings.catch_warnings(record=True) as caught:
@@ -277,6 +288,12 @@ def _fit_into(
     text = json.dumps(metrics, indent=2, ensure_ascii=False)
     (folder / "metrics.json").write_text(text + "\n", encoding="utf-8")
     return metrics
+
+
+def _make_classifier(**options: Any) -> Any:
+    from .classifier import DSinkClassifier
+
+    return DSinkClassifier(**options)
 
 
 def _scores(model: Any, features: Any, labels: Any, classifier: Any) -> dict[str, float]:

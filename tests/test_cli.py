@@ -1,0 +1,251 @@
+"""The command line writes whole results, or one line that says what to mend."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.datasets import load_iris
+from sklearn.ensemble import ExtraTreesClassifier
+from sklearn.linear_model import LogisticRegression
+from typer.testing import CliRunner
+
+from sklearn_dsink import DSinkClassifier, cli
+from sklearn_dsink._tables import TableError, as_read, labels_of, make_encoder, read_table
+
+runner = CliRunner()
+FILES = {"issues.csv", "report.html", "model.dsink", "metrics.json"}
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch):
+    """Give the command small auxiliaries: its own work is tested."""
+    quick = partial(
+        DSinkClassifier,
+        ExtraTreesClassifier(40),
+        LogisticRegression(max_iter=2000),
+        tol=1e-2,
+    )
+    monkeypatch.setattr(cli, "_make_classifier", quick)
+
+
+def flowers() -> pd.DataFrame:
+    """Iris with a category, a key, gaps, an empty column, and a few wrong labels."""
+    table = load_iris(as_frame=True).frame.rename(columns={"target": "species"})
+    table["species"] = np.array(["setosa", "versi,color", "virginica"])[table["species"]]
+    table.loc[[3, 60, 110], "species"] = ["virginica", "setosa", "setosa"]
+    table["soil"] = np.where(table.index % 2, "clay", "sand")
+    table.loc[5, "soil"] = None
+    table.loc[7, "sepal width (cm)"] = np.nan
+    table["plant"] = [f"p{i:03d}" for i in range(len(table))]
+    table["empty"] = np.nan
+    return table
+
+
+@pytest.fixture(scope="module")
+def table_path(tmp_path_factory):
+    path = tmp_path_factory.mktemp("data") / "flowers.csv"
+    flowers().to_csv(path, index=False)
+    return path
+
+
+def run(*arguments):
+    return runner.invoke(cli.app, [str(argument) for argument in arguments])
+
+
+def test_fit_then_predict(table_path, tmp_path):
+    out = tmp_path / "result"
+    result = run(
+        "fit", table_path, "--label", "species", "--id", "plant", "--out", out,
+        "--folds", 2, "--test", table_path,
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert {p.name for p in out.iterdir()} == FILES
+    assert [p.name for p in tmp_path.iterdir()] == ["result"]
+    assert "column 'empty' is left out" in result.stderr
+
+    issues = pd.read_csv(out / "issues.csv", index_col="plant")
+    assert sorted(issues.index) == sorted(flowers()["plant"])
+    assert issues["quality"].is_monotonic_increasing
+    assert issues.loc[["p003", "p060", "p110"], "is_issue"].sum() >= 2
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert (metrics["rows"], metrics["classes"], metrics["features"]) == (150, 3, 5)
+    assert metrics["labels_flagged"] == issues["is_issue"].sum()
+    assert metrics["scores"]["accuracy"] > 0.85
+    assert "<html" in (out / "report.html").read_text()
+
+    found = tmp_path / "found.csv"
+    result = run(
+        "predict", out / "model.dsink", table_path, "-o", found, "--id", "plant", "--proba"
+    )
+    assert result.exit_code == 0, result.output
+    predictions = pd.read_csv(found, index_col="plant")
+    assert list(predictions.columns) == [
+        "prediction", "probability", "P(setosa)", "P(versi,color)", "P(virginica)",
+    ]  # fmt: skip
+    assert np.allclose(predictions.filter(like="P(").sum(axis=1), 1)
+    assert (predictions["prediction"] == flowers()["species"].to_numpy()).mean() > 0.85
+
+    # Parquet in and out, columns in another order, a category never seen: the same predictions.
+    shuffled = flowers()[["soil", *[c for c in flowers() if c != "soil"]]].drop(columns="species")
+    shuffled.loc[0, "soil"] = "peat"
+    shuffled.to_parquet(tmp_path / "new.parquet")
+    result = run(
+        "predict", out / "model.dsink", tmp_path / "new.parquet", "-o", tmp_path / "p.parquet"
+    )
+    assert result.exit_code == 0, result.output
+    again = pd.read_parquet(tmp_path / "p.parquet")
+    assert (again["prediction"].to_numpy()[1:] == predictions["prediction"].to_numpy()[1:]).all()
+
+    result = run("predict", out / "model.dsink", tmp_path / "gone.csv")
+    assert result.exit_code == 2
+    bad = flowers().astype({"petal width (cm)": object})
+    bad.loc[8, "petal width (cm)"] = "wide"
+    bad.to_csv(tmp_path / "bad.csv")
+    result = run("predict", out / "model.dsink", tmp_path / "bad.csv", "-o", tmp_path / "x.csv")
+    assert (result.exit_code, one_line(result)) == (
+        2, "error: column 'petal width (cm)', row 9: 'wide' is not a number.",
+    )  # fmt: skip
+    assert not (tmp_path / "x.csv").exists()
+
+
+def one_line(result) -> str:
+    (line,) = result.stderr.strip().splitlines()
+    return line
+
+
+@pytest.mark.parametrize(
+    "change, arguments, message",
+    [
+        (lambda t: t, ["--label", "specie"], "no column 'specie'; did you mean 'species'"),
+        (lambda t: t.assign(species="x"), ["--label", "species"], "two are needed"),
+        (lambda t: t, ["--label", "plant"], "column 'plant': 150 different labels in 150 rows"),
+        (lambda t: t, ["--label", "petal width (cm)"], "row 1: 0.2 is a fraction"),
+        (lambda t: t.assign(species=t["species"].where(t.index != 41)), ["--label", "species"],
+         "column 'species', row 42: the label is missing"),
+        (lambda t: t.assign(far=np.where(t.index == 10, np.inf, 1.0)), ["--label", "species"],
+         "column 'far', row 11: the number is infinite"),
+        (lambda t: t.assign(far=[*map(str, np.arange(149) / 7), "?"]), ["--label", "species"],
+         "column 'far', row 150: '?' is not a number"),
+        (lambda t: t[["species"]], ["--label", "species"], "no column left to learn from"),
+        (lambda t: t.iloc[:0], ["--label", "species"], "no rows below the header"),
+    ],
+)  # fmt: skip
+def test_bad_data_is_one_line_that_names_the_place(tmp_path, change, arguments, message):
+    path = tmp_path / "table.csv"
+    change(flowers()).to_csv(path, index=False)
+    result = run("fit", path, *arguments, "--out", tmp_path / "out")
+    assert result.exit_code == 2
+    assert message in one_line(result)
+    assert [p.name for p in tmp_path.iterdir()] == ["table.csv"]
+
+
+def test_bad_files_are_one_line(tmp_path):
+    (tmp_path / "a.txt").write_text("x")
+    assert "must end in .csv" in one_line(run("fit", tmp_path / "a.txt", "--label", "y"))
+    assert "no such file" in one_line(run("fit", tmp_path / "b.csv", "--label", "y"))
+    (tmp_path / "c.csv").write_text("")
+    assert "is empty" in one_line(run("fit", tmp_path / "c.csv", "--label", "y"))
+    (tmp_path / "d.parquet").write_text("no parquet")
+    assert "cannot be read" in one_line(run("fit", tmp_path / "d.parquet", "--label", "y"))
+    (tmp_path / "e.csv").write_text('a,y\n1,2\n1,2,3,"4\n')
+    assert "cannot be read" in one_line(run("fit", tmp_path / "e.csv", "--label", "y"))
+    assert "no model file" in one_line(run("predict", tmp_path / "a.txt", tmp_path / "c.csv"))
+    assert run("predict", tmp_path / "a.txt").exit_code == 2
+
+
+def test_a_folder_is_replaced_only_when_asked_and_only_when_ours(table_path, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "thesis.txt").write_text("precious")
+    arguments = ["fit", table_path, "--label", "species", "--out", out, "--folds", 2, "-q"]
+    assert "--force replaces it" in one_line(run(*arguments))
+    assert "no folder that dsink wrote" in one_line(run(*arguments, "--force"))
+    assert (out / "thesis.txt").read_text() == "precious"
+    (out / "thesis.txt").rename(out / "metrics.json")
+    assert run(*arguments, "--force").exit_code == 0
+    assert {p.name for p in out.iterdir()} == FILES
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+
+
+def test_an_interrupted_run_leaves_nothing(table_path, tmp_path, monkeypatch):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sklearn_dsink.persistence.save_model", interrupt)
+    result = run("fit", table_path, "--label", "species", "--out", tmp_path / "out", "--folds", 2)
+    assert result.exit_code == 130
+    assert "interrupted; nothing was written" in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_a_killed_process_leaves_nothing(tmp_path):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "sklearn_dsink", "demo", "--out", str(tmp_path / "out")],
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+    )
+    for line in process.stderr:
+        if line.startswith("auxiliary fits"):
+            break
+    assert any(tmp_path.iterdir())
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=60) == 130
+    time.sleep(0.1)
+    assert [p.name for p in tmp_path.iterdir() if "out" in p.name] == []
+
+
+@pytest.mark.slow
+def test_the_demo_finds_most_wrong_labels(tmp_path, monkeypatch):
+    monkeypatch.undo()
+    result = run("demo", "--out", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    numbers = [int(word) for word in result.stdout.split() if word.isdigit()]
+    n_wrong, _, n_found, n_flagged = numbers[-4:]
+    assert n_found > 0.6 * n_wrong
+    assert n_found > 0.8 * n_flagged
+
+
+def test_help_names_the_commands_and_the_module_runs():
+    result = run("--help")
+    assert result.exit_code == 0
+    for command in ("fit", "predict", "demo"):
+        assert command in result.stdout
+        assert run(command, "--help").exit_code == 0
+    out = subprocess.run(
+        [sys.executable, "-m", "sklearn_dsink", "--version"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert out.stdout.startswith("dsink 0.")
+
+
+def test_a_column_of_keys_is_left_out_and_a_code_is_kept():
+    table = flowers().drop(columns=["species", "empty"])
+    encoder, notes = make_encoder(table)
+    assert [note.split("'")[1] for note in notes] == ["plant"]
+    encoded = encoder.fit_transform(as_read(table, encoder, "flowers"))
+    assert np.isfinite(encoded).all()
+    assert encoded.shape[1] == 4 + 1 + 3  # numbers, a gap in one, two soils and no soil
+
+
+def test_labels_of_whole_floats_are_whole_numbers():
+    assert labels_of(pd.DataFrame({"y": [1.0, 2.0, 1.0]}), "y").tolist() == [1, 2, 1]
+
+
+def test_a_column_that_is_there_twice_is_refused(tmp_path):
+    table = pd.DataFrame([[1, 2]], columns=["a", "b"])
+    path = tmp_path / "t.parquet"
+    table.to_parquet(path)
+    assert read_table(path, ["a"]).shape == (1, 2)
+    with pytest.raises(TableError, match="no column 'c'; it has 'a', 'b'"):
+        read_table(path, ["c"])
