@@ -31,7 +31,7 @@ def wrong_label_rates(
         {"trees": default_trees(100)},
         X,
         codes,
-        classes=list(range(n_classes)),
+        classes=np.arange(n_classes),
         class_share=np.bincount(codes, minlength=n_classes) / len(codes),
         folds=deal_folds(codes, 3, rng),
         random_state=rng,

@@ -26,6 +26,7 @@ def neighbor_label_shares(
     n_neighbors: int = 10,
     metric: str = "cosine",
     balance: float = 0.5,
+    sample_weight: npt.NDArray[np.floating[Any]] | None = None,
 ) -> FloatArray:
     """Shares of the classes among the labels of each row's nearest other rows.
 
@@ -44,6 +45,8 @@ def neighbor_label_shares(
     balance : float, default=0.5
         A label of a class of n rows counts n^-balance: 0 counts all alike, 1 makes up for the
         sizes of the classes.
+    sample_weight : ndarray of shape (n_samples,) or None, default=None
+        Positive weights of the rows' votes, besides.
 
     Returns
     -------
@@ -65,11 +68,12 @@ def neighbor_label_shares(
     n_neighbors = min(n_neighbors, rows.shape[0] - 1)
     neighbors = NearestNeighbors(n_neighbors=n_neighbors).fit(rows)
     nearest = neighbors.kneighbors(return_distance=False)  # without arguments: not the row itself
-    votes = np.bincount(codes, minlength=n_classes).clip(1) ** -float(balance)
+    votes = (np.bincount(codes, minlength=n_classes).clip(1) ** -float(balance))[codes]
+    if sample_weight is not None:
+        votes = votes * sample_weight
     shares = np.zeros((len(codes), n_classes))
     for column in nearest.T:
-        given = codes[column]
-        shares[np.arange(len(codes)), given] += votes[given]
+        shares[np.arange(len(codes)), codes[column]] += votes[column]
     return normalize_rows(shares)
 
 
@@ -219,6 +223,7 @@ class NeighborSmoothingClassifier(BaseNetClassifier):
             n_neighbors=self.n_neighbors,
             metric=self.metric,
             balance=self.balance,
+            sample_weight=weight,
         )
         one_hot = np.eye(n_classes)[codes]
         self.smoothed_labels_ = (1 - self.smoothing) * one_hot + self.smoothing * shares

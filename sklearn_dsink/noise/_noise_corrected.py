@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from numbers import Integral, Real
 from typing import Any
 
@@ -15,7 +14,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, column_or_1d
 
 from .._arrays import PROBA_FLOOR, FloatArray, normalize_rows
-from ..crossfit import fit_auxiliaries
+from ..crossfit import Auxiliary, fit_auxiliaries
 from ..folds import make_folds
 from ..noise_model import estimate_noise_matrix, label_posterior
 from ..probabilities import predict_aligned
@@ -207,7 +206,7 @@ class NoiseCorrectedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimato
         labels = column_or_1d(y, warn=True)
         check_array(labels, ensure_2d=False, dtype=None, input_name="y")
         check_classification_targets(labels)
-        X, labels = indexable(X, labels)
+        X, labels = indexable(X if hasattr(X, "shape") else np.asarray(X), labels)
         self.classes_, codes = np.unique(labels, return_inverse=True)
         if len(codes) < 2:
             raise ValueError("NoiseCorrectedClassifier needs folds, but found n_samples=1.")
@@ -218,17 +217,7 @@ class NoiseCorrectedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimato
             raise ValueError("sample_weight is zero for every row: nothing is left to fit.")
         rng = check_random_state(self.random_state)
         self._class_share = np.bincount(codes, weights=weight) / weight.sum()
-        fitted = fit_auxiliaries(
-            {"estimator": self._get_estimator()},
-            X,
-            labels,
-            classes=self.classes_.tolist(),
-            class_share=self._class_share,
-            folds=make_folds(self.cv, X, codes, rng),
-            sample_weight=None if sample_weight is None else weight,
-            n_jobs=self.n_jobs,
-            random_state=rng,
-        )["estimator"]
+        fitted = self._cross_fit(X, labels, codes, None if sample_weight is None else weight, rng)
         self.estimator_ = fitted.estimator
         if self.joint == "cleanlab":
             self.noise_matrix_ = _cleanlab_noise_matrix(codes, fitted.proba)
@@ -257,8 +246,7 @@ class NoiseCorrectedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimato
         """
         check_is_fitted(self)
         (X,) = indexable(X)
-        classes: Sequence[Any] = self.classes_.tolist()
-        proba = predict_aligned(self.estimator_, X, classes, self._class_share, "estimator")
+        proba = predict_aligned(self.estimator_, X, self.classes_, self._class_share, "estimator")
         if self.correction == "transition":
             return undo_noise(proba, self.noise_matrix_)
         return sharpen(proba, self.sharpening)
@@ -283,6 +271,31 @@ class NoiseCorrectedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimato
         tags = super().__sklearn_tags__()
         tags.input_tags = get_tags(self._get_estimator()).input_tags
         return tags
+
+    def _cross_fit(
+        self,
+        X: Any,
+        labels: npt.NDArray[Any],
+        codes: npt.NDArray[np.integer[Any]],
+        weight: FloatArray | None,
+        rng: np.random.RandomState,
+    ) -> Auxiliary:
+        try:
+            return fit_auxiliaries(
+                {"estimator": self._get_estimator()},
+                X,
+                labels,
+                classes=self.classes_,
+                class_share=self._class_share,
+                folds=make_folds(self.cv, X, codes, rng),
+                sample_weight=weight,
+                n_jobs=self.n_jobs,
+                random_state=rng,
+            )["estimator"]
+        except ValueError as error:
+            if isinstance(error.__cause__, TypeError):  # features of a type it cannot read
+                raise TypeError(str(error)) from error.__cause__
+            raise
 
     def _get_estimator(self) -> Any:
         return default_trees() if self.estimator is None else self.estimator
