@@ -18,6 +18,13 @@ def normalize_rows(values: FloatArray) -> FloatArray:
     return values / values.sum(axis=1, keepdims=True)
 
 
+def column_totals(values: FloatArray, weight: FloatArray | None = None) -> FloatArray:
+    """Weighted sums over rows in float64, without a float64 copy of the matrix."""
+    if weight is None:
+        return np.asarray(values.sum(axis=0, dtype=np.float64))
+    return np.einsum("i,ij->j", weight, values, dtype=np.float64, casting="same_kind")
+
+
 def safe_log(proba: FloatArray) -> FloatArray:
     """Logarithm of probabilities clipped at `PROBA_FLOOR`."""
     return np.log(np.clip(proba, PROBA_FLOOR, None))

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from joblib import Parallel, delayed
 from sklearn.base import clone
 from sklearn.dummy import DummyClassifier
 from sklearn.utils import _safe_indexing
+from sklearn.utils.parallel import Parallel, delayed
 
 from ._arrays import FloatArray
 from ._progress import Progress
@@ -30,7 +30,7 @@ class Auxiliary:
     ----------
     estimator : classifier
         Fitted on all rows, or the frozen estimator that was given.
-    proba : ndarray of shape (n_samples, n_classes)
+    proba : ndarray of shape (n_samples, n_classes), dtype float32
         Out-of-fold with folds, in-sample without them or where the estimator is frozen.
     template : classifier
         Seeded and unfitted; the frozen estimator itself.
@@ -143,7 +143,13 @@ def _run(job: Job, X: Any, classes: npt.NDArray[Any], class_share: FloatArray) -
         ) from error
     if job.predicts is None:
         return model
-    return predict_aligned(model, _safe_indexing(X, job.predicts), classes, class_share, job.name)
+    part = _safe_indexing(X, job.predicts)
+    return _float32(predict_aligned(model, part, classes, class_share, job.name))
+
+
+def _float32(proba: FloatArray) -> FloatArray:
+    """Halve what is kept of each training row; a probability is not known to seven digits."""
+    return proba.astype(np.float32, copy=False)
 
 
 def take_params(params: dict[str, Any], rows: Rows, n_samples: int) -> dict[str, Any]:
@@ -270,9 +276,9 @@ def _gather(
     own = [(job, result) for job, result in zip(jobs, results, strict=True) if job.name == name]
     model = next((result for job, result in own if job.predicts is None), template)
     if folds is None or not own:
-        proba = predict_aligned(model, X, classes, class_share, name)
+        proba = _float32(predict_aligned(model, X, classes, class_share, name))
     else:
-        proba = np.empty((X.shape[0], len(classes)))
+        proba = np.empty((X.shape[0], len(classes)), dtype=np.float32)
         for job, result in own:
             if job.predicts is not None:
                 proba[job.predicts] = result

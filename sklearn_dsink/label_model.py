@@ -24,7 +24,7 @@ import numpy.typing as npt
 from scipy.optimize import minimize
 from scipy.special import log_softmax
 
-from ._arrays import FloatArray, normalize_rows
+from ._arrays import FloatArray, column_totals, normalize_rows
 from .noise_model import noise_matrix_from_posterior
 
 # Share of the uniform distribution mixed into each model: a forest's exact zero is no proof.
@@ -33,6 +33,9 @@ SMOOTHING = 0.01
 # Parameters are few, so a part of many rows finds them as well as all.
 _MAX_ROWS = 20_000
 _MAX_EXPONENT = 20.0
+
+# Rows labelled at a time, so that what is made on the way is small beside the rows themselves.
+_BLOCK_ROWS = 10_000
 _RIDGE = 1e-3
 
 
@@ -94,9 +97,14 @@ class LabelModel:
         Returns
         -------
         posterior : ndarray of shape (n_samples, n_classes)
-            Rows sum to 1.
+            Rows sum to 1; in the dtype of `log_scores`.
         """
-        return normalize_rows(np.exp(self.log_proba(log_scores)) * self.noise_matrix.T[y])
+        posterior = np.empty_like(log_scores[0])
+        for low in range(0, len(y), _BLOCK_ROWS):
+            rows = slice(low, low + _BLOCK_ROWS)
+            proba = np.exp(self.log_proba([scores[rows] for scores in log_scores]))
+            posterior[rows] = normalize_rows(proba * self.noise_matrix.T[y[rows]])
+        return posterior
 
 
 def smooth_log(proba: FloatArray) -> FloatArray:
@@ -185,7 +193,7 @@ def _pooled(
 
 def _class_share(posterior: FloatArray, weight: FloatArray) -> FloatArray:
     """Totals with one row added to each class, so that none vanishes."""
-    totals = weight @ posterior + 1.0
+    totals = column_totals(posterior, weight) + 1.0
     return np.asarray(totals / totals.sum())
 
 

@@ -148,7 +148,7 @@ def refit_auxiliaries(
     out = dict(auxiliaries)
     for name, aux in refitted.items():
         own = [(job, r) for job, r in zip(jobs, results, strict=True) if job.name == name]
-        proba = np.empty((n_samples, len(classes)))
+        proba = np.empty((n_samples, len(classes)), dtype=np.float32)
         for job, result in own[:-1]:
             proba[job.predicts] = result
         out[name] = Auxiliary(own[-1][1], proba, aux.template, aux.params, aux.seed)

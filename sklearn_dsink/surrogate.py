@@ -58,8 +58,8 @@ class SurrogateLabeler:
         Parameters
         ----------
         log_target : ndarray of shape (n_samples, n_classes), default=None
-            Logarithm of what the target predicts now.  Before it has learnt anything, None:
-            the labels are then f_N's, with the class totals asked for.
+            Logarithm of what the target predicts now; overwritten.  Before it has learnt
+            anything, None: the labels are then f_N's, with the class totals asked for.
 
         Returns
         -------
@@ -68,7 +68,7 @@ class SurrogateLabeler:
         facts : dict
             ``marginal_error`` and ``transport_n_iter``, for the history.
         """
-        scores = mean_log_proba(self.log_noise, log_target)
+        scores = mean_log_proba(self.log_noise, log_target, out=log_target)
         self.result = solve(
             scores,
             self.class_marginal,

