@@ -146,10 +146,8 @@ def mean_log_proba(
     share = first / (first + second)
     if out is None:
         return share * log_noise + (1 - share) * log_target
-    rest = (1 - share) * log_target
-    out[...] = log_noise
-    out *= share
-    out += rest
+    for rows in row_blocks(len(out), default_block_size(out)):
+        out[rows] = share * log_noise[rows] + (1 - share) * log_target[rows]
     return out
 
 
