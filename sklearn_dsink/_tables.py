@@ -108,7 +108,9 @@ def labels_of(table: pd.DataFrame, name: str) -> pd.Series[Any]:
         labels = labels.astype("int64")
     n_classes = labels.nunique()
     if n_classes < 2:
-        raise TableError(f"column {name!r}: all labels are {str(labels.iloc[0])!r}; two are needed.")
+        raise TableError(
+            f"column {name!r}: all labels are {str(labels.iloc[0])!r}; two are needed."
+        )
     if n_classes > max(2, len(labels) // 2):
         raise TableError(
             f"column {name!r}: {n_classes} different labels in {len(labels)} rows; is it a key?"

@@ -13,11 +13,12 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
+from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils import assert_all_finite, get_tags
-from sklearn.utils.metadata_routing import _routing_enabled
+from sklearn.utils.metadata_routing import _routing_enabled, get_routing_for_object
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import (
     check_is_fitted,
@@ -56,6 +57,27 @@ def draws_globally(estimator: Any) -> bool:
     return isinstance(inner, IntegerLabelClassifier) or reads_integer_labels_only(inner)
 
 
+def check_auxiliary(estimator: Any, name: str) -> None:
+    """Refuse an auxiliary that gives no probabilities, and say what to do."""
+    if estimator is None:
+        return
+    if isinstance(estimator, type):
+        raise TypeError(f"{name}={estimator!r} is a class; give an instance of it.")
+    missing = [method for method in ("fit", "predict_proba") if not hasattr(estimator, method)]
+    if missing:
+        raise TypeError(
+            f"{name}={estimator!r} has no {' and no '.join(missing)}. Wrap a classifier that only "
+            "decides in sklearn.calibration.CalibratedClassifierCV."
+        )
+    if is_frozen(estimator):
+        try:
+            check_is_fitted(estimator)
+        except NotFittedError as error:
+            raise ValueError(
+                f"{name}={estimator!r} is not fitted. Fit the classifier before freezing it."
+            ) from error
+
+
 def reads_integer_labels_only(estimator: Any) -> bool:
     """Whether the estimator's library takes no labels but ``0..n_classes-1``."""
     return any(
@@ -65,8 +87,15 @@ def reads_integer_labels_only(estimator: Any) -> bool:
 
 
 def accepts_sample_weight(estimator: Any) -> bool:
-    """Whether ``fit`` takes ``sample_weight``; a pipeline's answer is its last step's."""
-    return has_fit_parameter(final_step(estimator), "sample_weight")
+    """Whether ``fit`` takes ``sample_weight``; a pipeline's answer is its last step's.
+
+    Behind a sampler, such as imbalanced-learn's, the rows are others than those weighed.
+    """
+    while is_pipeline(estimator):
+        if any(hasattr(step, "fit_resample") for _, step in estimator.steps):
+            return False
+        estimator = estimator.steps[-1][1]
+    return has_fit_parameter(estimator, "sample_weight")
 
 
 def weight_parameters(
@@ -74,10 +103,12 @@ def weight_parameters(
 ) -> dict[str, Any]:
     """Name the weights as the estimator's ``fit`` wants them, or leave them out.
 
-    A pipeline passes parameters to a step only under the step's name.
+    A pipeline passes parameters to a step only under the step's name, unless metadata is routed.
     """
     if sample_weight is None or not accepts_sample_weight(estimator):
         return {}
+    if _routing_enabled():
+        return {"sample_weight": sample_weight}
     prefix = ""
     while is_pipeline(estimator):
         name, estimator = estimator.steps[-1]
@@ -86,12 +117,21 @@ def weight_parameters(
 
 
 def request_weights(estimator: Any) -> Any:
-    """Let an auxiliary of our own ask for ``sample_weight`` where scikit-learn routes metadata."""
-    if _routing_enabled():
-        steps = [step for _, step in estimator.steps] if is_pipeline(estimator) else [estimator]
-        for step in steps:
-            if has_fit_parameter(step, "sample_weight"):
-                step.set_fit_request(sample_weight=step is steps[-1])
+    """Let our copy of an auxiliary ask for ``sample_weight`` where scikit-learn routes metadata.
+
+    Steps of a pipeline before the last are asked for nothing that the user did not set.
+    """
+    if not _routing_enabled():
+        return estimator
+    last = estimator
+    while is_pipeline(last):
+        for _, step in last.steps[:-1]:
+            request = getattr(get_routing_for_object(step), "fit", None)
+            if request is not None and request.requests.get("sample_weight", False) is None:
+                step.set_fit_request(sample_weight=False)
+        last = last.steps[-1][1]
+    if has_fit_parameter(last, "sample_weight"):
+        last.set_fit_request(sample_weight=True)
     return estimator
 
 
@@ -246,4 +286,5 @@ def prepare(estimator: Any, rng: np.random.RandomState) -> Any:
     if is_frozen(copy):
         return copy
     set_missing_random_states(copy, rng)
+    request_weights(copy)
     return IntegerLabelClassifier(copy) if reads_integer_labels_only(copy) else copy

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from copy import deepcopy
-from dataclasses import replace
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
@@ -11,9 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import torch
+from scipy.special import log_softmax
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, _fit_context
-from sklearn.exceptions import NotFittedError
 from sklearn.utils import check_random_state, get_tags
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.metadata_routing import (
@@ -23,32 +20,26 @@ from sklearn.utils.metadata_routing import (
     _routing_enabled,
     process_routing,
 )
-from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import (
-    _check_sample_weight,
-    check_consistent_length,
     check_is_fitted,
-    column_or_1d,
 )
 from skorch import NeuralNetClassifier
 from torch import nn
 
 from ._arrays import FloatArray, column_totals, safe_log
-from .auxiliaries import is_frozen, request_weights
-from .crossfit import Auxiliary, fit_auxiliaries
+from .auxiliaries import check_auxiliary, request_weights
 from .defaults import default_imb_aux, default_noise_aux, default_target
+from .evidence import Evidence, gather_evidence
 from .folds import make_folds
 from .inputs import Float32Array, TabularEncoder, validate_features
 from .inspection import find_label_issues
-from .label_model import LabelModel, fit_label_model, smooth_log
-from .losses import CrossEntropy, SampleLoss
+from .losses import CrossEntropy
 from .prediction import apply_prior, check_prior, pool
-from .probabilities import predict_aligned
-from .refinement import refit_auxiliaries
 from .report import write_report
 from .surrogate import SurrogateLabeler
 from .target import fit_target, log_probabilities
 from .transport import floor_marginal
+from .validation import check_weights, encode_labels
 
 # Weight of the target beside the auxiliaries in a combined prediction.
 TARGET_SHARE = 0.5
@@ -274,19 +265,6 @@ class DSinkClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
     def _get_target(self, inputs: Float32Array, n_classes: int) -> NeuralNetClassifier:
         return default_target(inputs, n_classes) if self.target is None else self.target
 
-    def _get_base_loss(self, class_counts: FloatArray, n_samples: int) -> nn.Module | None:
-        if self.base_loss is None:
-            return None
-        loss = CrossEntropy() if isinstance(self.base_loss, str) else deepcopy(self.base_loss)
-        if isinstance(loss, SampleLoss):
-            if loss.needs_index:
-                raise ValueError(
-                    f"base_loss={loss!r} keeps a memory of each sample, which the target's loss "
-                    "cannot; use it in an auxiliary."
-                )
-            loss.prepare(torch.as_tensor(class_counts), n_samples)
-        return loss
-
     @_fit_context(prefer_skip_nested_validation=False)
     def fit(self, X: Any, y: Any, sample_weight: Any = None, **params: Any) -> DSinkClassifier:
         """Fit both auxiliaries, solve the transport and train the target.
@@ -323,17 +301,29 @@ class DSinkClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         _raise_for_params(params, self, "fit")
         self._forget()
         X, codes, weight = self._validate(X, y, sample_weight)
-        n_samples, n_classes = len(codes), len(self.classes_)
+        n_classes = len(self.classes_)
         rng = check_random_state(self.random_state)
 
-        self._class_share = np.bincount(codes, weights=weight, minlength=n_classes) / n_samples
-        first, last, model = self._fit_auxiliaries(X, codes, weight, params, rng)
-        noise, imb = first["noise_aux"], first["imb_aux"]
-        noise_rows = model.posterior if self.noise_correction else noise.proba
-        marginal = self._class_marginal(first, model, weight)
+        auxiliaries = {"noise_aux": self._get_noise_aux(), "imb_aux": self._get_imb_aux()}
+        evidence = gather_evidence(
+            auxiliaries,
+            X,
+            codes,
+            classes=self.classes_,
+            folds=make_folds(self.cv, X, codes, rng),
+            refine=self.refine,
+            balanced=frozenset({"noise_aux"}),  # f_L sees to the sizes of the classes itself
+            sample_weight=weight,
+            fit_params=self._routed(params),
+            n_jobs=self.n_jobs,
+            random_state=rng,
+            verbose=self.verbose,
+        )
+        model, noise = evidence.label_model, evidence.auxiliaries["noise_aux"]
+        marginal = self._class_marginal(evidence, weight)
 
         labeler = SurrogateLabeler(
-            safe_log(noise_rows),
+            safe_log(model.posterior if self.noise_correction else noise.proba),
             marginal,
             weight,
             solver=self.solver,
@@ -353,7 +343,7 @@ class DSinkClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
             surrogate.astype(np.float32, copy=False),
             sample_weight=weight,
             alpha=self.alpha,
-            base_loss=self._get_base_loss(self._class_share * n_samples, n_samples),
+            base_loss=CrossEntropy() if self.base_loss == "cross_entropy" else self.base_loss,
             log_prior=np.log(marginal) if self.prior_correction else None,
             renew=labeler,
             warmup=self.warmup,
@@ -363,14 +353,14 @@ class DSinkClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         )
         labels, _ = labeler(log_probabilities(target, inputs, corrected=True))
 
-        self.noise_aux_, self.noise_aux_proba_ = noise.estimator, noise.proba
-        self.imb_aux_, self.imb_aux_proba_ = imb.estimator, imb.proba
-        self.target_, self._encoder = target, encoder
-        self._prior_corrected = self.prior_correction
-        self._label_model = replace(model, posterior=model.posterior[:0])  # to predict, no rows
-        self._experts = {name: aux.estimator for name, aux in last.items()}
-        self.noise_matrix_ = model.noise_matrix
+        for name, auxiliary in evidence.auxiliaries.items():
+            setattr(self, f"{name}_", auxiliary.estimator)
+            setattr(self, f"{name}_proba_", auxiliary.proba)
+        self._experts, self._encoder = evidence.experts, encoder
         self._given, self._index = codes, getattr(X, "index", None)
+        self._prior_corrected = self.prior_correction
+        self.target_ = target
+        self.noise_matrix_ = model.noise_matrix
         self.class_marginal_ = marginal
         self.surrogate_labels_ = labels
         self.class_potentials_ = labeler.result.potentials
@@ -418,12 +408,8 @@ class DSinkClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
             log_target -= np.log(self.class_marginal_)
         if not self.combine:
             return apply_prior(log_target, self._log_prior())
-        log_scores = [
-            smooth_log(predict_aligned(expert, X, self.classes_, self._class_share, name))
-            for name, expert in self._experts.items()
-        ]
-        log_pool = self._label_model.log_proba(log_scores) - np.log(self._label_model.class_share)
-        pooled = pool([log_target, log_pool], [TARGET_SHARE, 1.0 - TARGET_SHARE])
+        scores = [log_target, log_softmax(self._experts.log_proba(X), axis=1)]
+        pooled = pool(scores, [TARGET_SHARE, 1.0 - TARGET_SHARE])
         return apply_prior(pooled, self._log_prior())
 
     def predict(self, X: Any) -> npt.NDArray[Any]:
@@ -442,51 +428,14 @@ class DSinkClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         log_proba = self.predict_log_proba(X)
         return np.asarray(self.classes_[np.argmax(log_proba, axis=1)])
 
-    def _fit_auxiliaries(
-        self,
-        X: Any,
-        codes: npt.NDArray[np.int64],
-        weight: FloatArray | None,
-        params: dict[str, Any],
-        rng: np.random.RandomState,
-    ) -> tuple[dict[str, Auxiliary], dict[str, Auxiliary], LabelModel]:
-        """Fit f_N and f_L on the given labels, then on what these probably are."""
-        auxiliaries = {"noise_aux": self._get_noise_aux(), "imb_aux": self._get_imb_aux()}
-        fit_params = None
-        if _routing_enabled():
-            routed = process_routing(self, "fit", **params)
-            fit_params = {name: routed[name].fit for name in auxiliaries}
-        folds = make_folds(self.cv, X, codes, rng)
-        run: dict[str, Any] = {
-            "classes": self.classes_,
-            "class_share": self._class_share,
-            "folds": folds,
-            "sample_weight": weight,
-            "n_jobs": self.n_jobs,
-            "verbose": self.verbose,
-        }
-        first = fit_auxiliaries(
-            auxiliaries, X, self.classes_[codes], fit_params=fit_params, random_state=rng, **run
-        )
-        model = self._fit_label_model(first, codes, weight)
-        if folds is None or not self.refine:
-            return first, first, model
-        # f_L sees to the classes' sizes itself; f_N is not made to.
-        last = refit_auxiliaries(first, model, X, codes, balanced=frozenset({"noise_aux"}), **run)
-        return first, last, self._fit_label_model(last, codes, weight)
+    def _routed(self, params: dict[str, Any]) -> dict[str, dict[str, Any]] | None:
+        """Parameters of each auxiliary's fit, where scikit-learn routes metadata."""
+        if not _routing_enabled():
+            return None
+        routed = process_routing(self, "fit", **params)
+        return {name: routed[name].fit for name in ("noise_aux", "imb_aux")}
 
-    def _fit_label_model(
-        self,
-        auxiliaries: dict[str, Auxiliary],
-        codes: npt.NDArray[np.int64],
-        weight: FloatArray | None,
-    ) -> LabelModel:
-        log_scores = [smooth_log(aux.proba) for aux in auxiliaries.values()]
-        return fit_label_model(log_scores, codes, sample_weight=weight)
-
-    def _class_marginal(
-        self, auxiliaries: dict[str, Auxiliary], model: LabelModel, weight: FloatArray | None
-    ) -> FloatArray:
+    def _class_marginal(self, evidence: Evidence, weight: FloatArray | None) -> FloatArray:
         """Class shares that the surrogate labels must meet."""
         if not isinstance(self.class_marginal, str):
             marginal: FloatArray = np.asarray(self.class_marginal, dtype=np.float64)
@@ -496,12 +445,12 @@ class DSinkClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
                     "one share for each class."
                 )
         elif self.class_marginal == "estimated":
-            marginal = model.class_share
+            marginal = evidence.label_model.class_share
         else:
-            totals = column_totals(auxiliaries[self.class_marginal].proba, weight)
+            totals = column_totals(evidence.auxiliaries[self.class_marginal].proba, weight)
             marginal = totals / totals.sum()
-        n_samples = len(auxiliaries["noise_aux"].proba)
-        return floor_marginal(marginal, min(0.5 / n_samples, 0.5 / len(marginal)))
+        n_samples = len(evidence.label_model.posterior)
+        return floor_marginal(marginal, 0.5 / max(n_samples, len(marginal)))
 
     def label_issues(self, *, threshold: float = 0.5) -> pd.DataFrame:
         """Rank the training rows by how surely their given label is wrong.
@@ -558,45 +507,16 @@ class DSinkClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
     ) -> tuple[Any, npt.NDArray[np.int64], FloatArray | None]:
         """Check what fit was given; labels leave as codes, weights with mean 1."""
         for name in ("noise_aux", "imb_aux"):
-            _check_auxiliary(getattr(self, name), name)
+            check_auxiliary(getattr(self, name), name)
         if self.alpha == 0 and self.base_loss is None:
             raise ValueError(
                 "alpha=0 with base_loss=None leaves the target nothing to learn. Raise alpha, or "
                 "give a base_loss."
             )
         X = validate_features(self, X, reset=True)
-        if X.shape[0] < 2:
-            raise ValueError(
-                "X has 1 sample (n_samples = 1): learning classes needs two rows or more."
-            )
-        if y is None:
-            raise ValueError(
-                f"{type(self).__name__} requires y to be passed, but the target y is None"
-            )
-        y = column_or_1d(y, warn=True)
-        _check_finite_labels(y)
-        check_classification_targets(y)
-        check_consistent_length(X, y)
-        self.classes_, codes = np.unique(y, return_inverse=True)
-        if len(self.classes_) < 2:
-            raise ValueError(
-                f"y has one class only, {self.classes_.tolist()}: a classifier needs two or more."
-            )
+        self.classes_, codes = encode_labels(X, y, type(self).__name__)
         check_prior(self.class_prior, self.classes_)
-        if sample_weight is None:
-            return X, codes, None
-        given_weight = np.asarray(sample_weight)
-        if given_weight.size and not given_weight.any():
-            raise ValueError("sample_weight is zero on all rows. Give some a positive weight.")
-        weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
-        present = np.unique(codes[weight > 0])
-        if len(present) < 2:
-            raise ValueError(
-                f"sample_weight is positive on rows of one class only, "
-                f"{self.classes_[present].tolist()}: a classifier needs two or more. Give rows "
-                "of other classes a positive weight."
-            )
-        return X, codes, weight / weight.mean()
+        return X, codes, check_weights(sample_weight, X, codes, self.classes_)
 
     def _forget(self) -> None:
         """Drop an earlier fit first: one that fails half-way must not pass for a fitted one."""
@@ -625,38 +545,3 @@ class DSinkClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         tags.input_tags.sparse = all(aux.input_tags.sparse for aux in auxiliaries)
         tags.input_tags.allow_nan = all(aux.input_tags.allow_nan for aux in auxiliaries)
         return tags
-
-
-def _check_auxiliary(estimator: Any, name: str) -> None:
-    """Refuse an auxiliary that gives no probabilities, and say what to do."""
-    if estimator is None:
-        return
-    if isinstance(estimator, type):
-        raise TypeError(f"{name}={estimator!r} is a class; give an instance of it.")
-    missing = [method for method in ("fit", "predict_proba") if not hasattr(estimator, method)]
-    if missing:
-        raise TypeError(
-            f"{name}={estimator!r} has no {' and no '.join(missing)}. Wrap a classifier that only "
-            "decides in sklearn.calibration.CalibratedClassifierCV."
-        )
-    if is_frozen(estimator):
-        try:
-            check_is_fitted(estimator)
-        except NotFittedError as error:
-            raise ValueError(
-                f"{name}={estimator!r} is not fitted. Fit the classifier before freezing it."
-            ) from error
-
-
-def _check_finite_labels(y: npt.NDArray[Any]) -> None:
-    if y.dtype.kind == "f" and np.isinf(y).any():
-        raise ValueError(
-            f"Input y contains infinity (first: row {int(np.flatnonzero(np.isinf(y))[0])}). "
-            "Drop these rows, or label them."
-        )
-    missing = pd.isna(y)
-    if missing.any():
-        raise ValueError(
-            f"Input y contains NaN: {int(missing.sum())} of {len(y)} labels are missing (first: "
-            f"row {int(np.flatnonzero(missing)[0])}). Drop these rows, or label them."
-        )

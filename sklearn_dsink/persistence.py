@@ -14,6 +14,7 @@ import os
 import pickle
 import sys
 import zipfile
+from dataclasses import is_dataclass
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -42,6 +43,7 @@ TRUSTED_TYPES: tuple[str, ...] = (
     "imblearn.ensemble._forest.BalancedRandomForestClassifier",
     "imblearn.pipeline.Pipeline",
     "imblearn.under_sampling._prototype_selection._random_under_sampler.RandomUnderSampler",
+    "numpy.dtype",
     "sklearn.tree._tree.Tree",
     "sklearn_dsink.classifier.DSinkClassifier",
     "sklearn_dsink.inputs.TabularEncoder",
@@ -51,6 +53,7 @@ TRUSTED_TYPES: tuple[str, ...] = (
     "sklearn_dsink.nets.CosineSchedule",
     "sklearn_dsink.nets.TabularNet",
     "sklearn_dsink.nets.softmax_of_logits",
+    "sklearn_dsink.persistence.SavedIndex",
     "sklearn_dsink.persistence.SavedNet",
     "sklearn_dsink.persistence.SavedTensor",
     "sklearn_dsink.target.DistillationLoss",
@@ -75,6 +78,26 @@ class SavedTensor:
 
     def __init__(self, key: str) -> None:
         self.key = key
+
+
+class SavedIndex:
+    """Stands for a pandas index, whose own saved form would depend on the release of pandas.
+
+    Parameters
+    ----------
+    index : Index
+        The names of the training rows.
+    """
+
+    def __init__(self, index: pd.Index[Any]) -> None:
+        self.names = list(index.names)
+        self.levels = [index.get_level_values(i).to_numpy() for i in range(index.nlevels)]
+
+    def built(self) -> pd.Index[Any]:
+        """Return the index again."""
+        if len(self.levels) == 1:
+            return pd.Index(self.levels[0], name=self.names[0])
+        return pd.MultiIndex.from_arrays(self.levels, names=self.names)
 
 
 class SavedNet:
@@ -234,14 +257,16 @@ def _read(path: Path) -> tuple[bytes, bytes]:
 
 
 def _own_parts(names: set[str]) -> set[str]:
-    """Names of this package's estimators and torch modules, which are built without running."""
+    """Names of this package's estimators, modules and records, which are built without running."""
     own = set()
     for name in names:
         module_name, _, class_name = name.rpartition(".")
         if module_name.startswith("sklearn_dsink."):
             module = sys.modules.get(module_name) or _import_own(module_name)
             part = getattr(module, class_name, None)
-            if isinstance(part, type) and issubclass(part, (BaseEstimator, torch.nn.Module)):
+            if isinstance(part, type) and (
+                issubclass(part, (BaseEstimator, torch.nn.Module)) or is_dataclass(part)
+            ):
                 own.add(name)
     return own
 
@@ -290,6 +315,8 @@ def _without_tensors(model: Any, tensors: dict[str, torch.Tensor]) -> Any:
             return SavedTensor(keep(obj))
         if isinstance(obj, NeuralNet):
             return _bare_net(obj, keep, tensors)
+        if isinstance(obj, pd.Index):
+            return SavedIndex(obj)
         return None
 
     return _exchange(model, exchange)
@@ -316,6 +343,8 @@ def _with_tensors(bare: Any, tensors: dict[str, torch.Tensor]) -> Any:
             return tensors[obj.key]
         if isinstance(obj, SavedNet):
             return _built_net(obj, tensors)
+        if isinstance(obj, SavedIndex):
+            return obj.built()
         return None
 
     return _exchange(bare, exchange)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from copy import deepcopy
 from functools import partial
 from typing import Any
 
@@ -26,6 +27,7 @@ from ._arrays import FloatArray
 from ._progress import EpochProgress
 from ._seeding import seeded
 from .iterators import TensorIterator
+from .losses import SampleLoss
 
 #: Renews the surrogate labels: takes log f(x) of all training rows, returns the rows of Q and
 #: what the history should hold of it.
@@ -262,6 +264,21 @@ def _train_split(net: NeuralNetClassifier) -> Any:
     return None if split is None or untouched else _SplitByLabel(split)
 
 
+def _prepared(
+    base_loss: nn.Module | None, class_counts: FloatArray, n_samples: int
+) -> nn.Module | None:
+    """Copy the user's loss, and tell it the sizes of the classes if it asks for them."""
+    copy = deepcopy(base_loss)
+    if isinstance(copy, SampleLoss):
+        if copy.needs_index:
+            raise ValueError(
+                f"base_loss={copy!r} keeps a memory of each sample, which the target's loss "
+                "cannot; use it in an auxiliary."
+            )
+        copy.prepare(torch.as_tensor(class_counts), n_samples)
+    return copy
+
+
 def prepare_net(
     net: NeuralNetClassifier, criterion: Callable[[], DistillationLoss]
 ) -> NeuralNetClassifier:
@@ -375,10 +392,12 @@ def fit_target(
     net : NeuralNetClassifier
         Fitted clone.
     """
+    weight = np.ones(len(y)) if sample_weight is None else sample_weight
+    counts = np.bincount(y, weight, surrogate.shape[1]).astype(np.float64)
+    base_loss = _prepared(base_loss, counts, len(y))
     criterion = partial(DistillationLoss, alpha, base_loss, log_prior, module_outputs(net))
     fitted = prepare_net(net, criterion)
     renewal = RenewSurrogate(renew, X, surrogate, warmup, every) if alpha > 0 else None
-    weight = np.ones(len(y)) if sample_weight is None else sample_weight
     target = {
         "label": np.asarray(y, dtype=np.int64),
         "surrogate": surrogate,

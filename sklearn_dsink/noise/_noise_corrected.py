@@ -126,7 +126,7 @@ class NoiseCorrectedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimato
         Probability of each true class of the training rows, given features and given label.
     n_features_in_ : int
         Number of features, where the estimator tells.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_features,)
         Names of the features, where the estimator tells.
 
     References

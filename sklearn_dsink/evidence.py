@@ -1,0 +1,159 @@
+"""What both auxiliaries and the given labels say together, of training rows and of new ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ._arrays import FloatArray
+from .crossfit import Auxiliary, fit_auxiliaries
+from .folds import Fold
+from .label_model import LabelModel, fit_label_model, smooth_log
+from .probabilities import predict_aligned
+from .refinement import refit_auxiliaries
+
+
+@dataclass(frozen=True)
+class Experts:
+    """The auxiliaries' last models, pooled by the label model.
+
+    Attributes
+    ----------
+    estimators : dict of str to classifier
+        Fitted models by parameter name.
+    label_model : LabelModel
+        Fitted to their training probabilities, in the same order; its rows are left out.
+    classes : ndarray of shape (n_classes,)
+        Sorted labels.
+    class_share : ndarray of shape (n_classes,)
+        Share of each given label in the training rows.
+    """
+
+    estimators: dict[str, Any]
+    label_model: LabelModel
+    classes: npt.NDArray[Any]
+    class_share: FloatArray
+
+    def log_proba(self, X: Any) -> FloatArray:
+        """Pooled scores for the uniform class prior.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
+            Rows as the auxiliaries read them.
+
+        Returns
+        -------
+        log_proba : ndarray of shape (n_samples, n_classes)
+            Up to a constant a row.
+        """
+        log_scores = [
+            smooth_log(predict_aligned(estimator, X, self.classes, self.class_share, name))
+            for name, estimator in self.estimators.items()
+        ]
+        log_prior = np.log(self.label_model.class_share)
+        return np.asarray(self.label_model.log_proba(log_scores) - log_prior)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Fits on the given labels, and what is known of the training rows after them.
+
+    Attributes
+    ----------
+    auxiliaries : dict of str to Auxiliary
+        Fitted on the given labels.
+    label_model : LabelModel
+        Of the last fits, with a posterior of each training row.
+    experts : Experts
+        The last fits, to predict with.
+    """
+
+    auxiliaries: dict[str, Auxiliary]
+    label_model: LabelModel
+    experts: Experts
+
+
+def gather_evidence(
+    auxiliaries: dict[str, Any],
+    X: Any,
+    codes: npt.NDArray[np.int64],
+    *,
+    classes: npt.NDArray[Any],
+    folds: list[Fold] | None,
+    refine: bool,
+    balanced: frozenset[str],
+    sample_weight: FloatArray | None,
+    fit_params: dict[str, dict[str, Any]] | None,
+    n_jobs: int | None,
+    random_state: np.random.RandomState,
+    verbose: int,
+) -> Evidence:
+    """Fit the auxiliaries on the given labels, and again on what these probably are.
+
+    Parameters
+    ----------
+    auxiliaries : dict of str to classifier
+        Parameter names and unfitted, or frozen, classifiers.
+    X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
+        Features.
+    codes : ndarray of shape (n_samples,), dtype int64
+        Given labels as codes.
+    classes : ndarray of shape (n_classes,)
+        Labels of the codes.
+    folds : list of (train, test) or None
+        None takes in-sample probabilities, and refits nothing.
+    refine : bool
+        Whether to refit on corrected labels.
+    balanced : set of str
+        Auxiliaries whose classes weigh alike when they are refitted.
+    sample_weight : ndarray of shape (n_samples,) or None
+        Weights of mean 1.
+    fit_params : dict of str to dict, or None
+        Routed parameters by auxiliary.
+    n_jobs : int or None
+        Fits that run at the same time.
+    random_state : RandomState
+        Source of the seeds.
+    verbose : int
+        Above 0, the fits are counted aloud.
+
+    Returns
+    -------
+    evidence : Evidence
+    """
+    share = np.bincount(codes, weights=sample_weight, minlength=len(classes)) / len(codes)
+    run: dict[str, Any] = {
+        "classes": classes,
+        "class_share": share,
+        "folds": folds,
+        "sample_weight": sample_weight,
+        "n_jobs": n_jobs,
+        "verbose": verbose,
+    }
+    first = last = fit_auxiliaries(
+        auxiliaries, X, classes[codes], fit_params=fit_params, random_state=random_state, **run
+    )
+    model = _label_model(first, codes, sample_weight)
+    if refine and folds is not None:
+        last = refit_auxiliaries(first, model, X, codes, balanced=balanced, **run)
+        model = _label_model(last, codes, sample_weight)
+    experts = Experts(
+        {name: aux.estimator for name, aux in last.items()},
+        replace(model, posterior=model.posterior[:0]),
+        classes,
+        share,
+    )
+    return Evidence(first, model, experts)
+
+
+def _label_model(
+    auxiliaries: dict[str, Auxiliary],
+    codes: npt.NDArray[np.int64],
+    sample_weight: FloatArray | None,
+) -> LabelModel:
+    log_scores = [smooth_log(aux.proba) for aux in auxiliaries.values()]
+    return fit_label_model(log_scores, codes, sample_weight=sample_weight)

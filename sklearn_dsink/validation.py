@@ -1,0 +1,111 @@
+"""Labels and weights, checked once: labels leave as codes, weights with mean 1."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import _check_sample_weight, check_consistent_length, column_or_1d
+
+from ._arrays import FloatArray
+
+
+def encode_labels(X: Any, y: Any, owner: str) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
+    """Check the labels and number their classes.
+
+    Parameters
+    ----------
+    X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
+        Checked features.
+    y : array-like of shape (n_samples,)
+        Labels as the user gave them.
+    owner : str
+        Name of the estimator, for errors.
+
+    Returns
+    -------
+    classes : ndarray of shape (n_classes,)
+        Sorted labels.
+    codes : ndarray of shape (n_samples,), dtype int64
+        Position of each label in `classes`.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two rows or two classes, labels are missing or infinite, or there
+        are not as many as rows.
+    """
+    if X.shape[0] < 2:
+        raise ValueError(
+            "X has 1 sample (n_samples = 1): learning classes needs two rows or more."
+        )
+    if y is None:
+        raise ValueError(f"{owner} requires y to be passed, but the target y is None")
+    y = column_or_1d(y, warn=True)
+    _check_finite(y)
+    check_classification_targets(y)
+    check_consistent_length(X, y)
+    classes, codes = np.unique(y, return_inverse=True)
+    if len(classes) < 2:
+        raise ValueError(
+            f"y has one class only, {classes.tolist()}: a classifier needs two or more."
+        )
+    return classes, codes
+
+
+def check_weights(
+    sample_weight: Any, X: Any, codes: npt.NDArray[np.int64], classes: npt.NDArray[Any]
+) -> FloatArray | None:
+    """Check the weights and scale them to mean 1.
+
+    Parameters
+    ----------
+    sample_weight : array-like of shape (n_samples,) or None
+        Weights as the user gave them.
+    X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
+        Checked features.
+    codes : ndarray of shape (n_samples,)
+        Label codes.
+    classes : ndarray of shape (n_classes,)
+        Labels of the codes.
+
+    Returns
+    -------
+    weight : ndarray of shape (n_samples,) or None
+
+    Raises
+    ------
+    ValueError
+        If a weight is negative or not finite, or fewer than two classes have any.
+    """
+    if sample_weight is None:
+        return None
+    given = np.asarray(sample_weight)
+    if given.size and not given.any():
+        raise ValueError("sample_weight is zero on all rows. Give some a positive weight.")
+    weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+    present = np.unique(codes[weight > 0])
+    if len(present) < 2:
+        raise ValueError(
+            f"sample_weight is positive on rows of one class only, {classes[present].tolist()}: a "
+            "classifier needs two or more. Give rows of other classes a positive weight."
+        )
+    scaled: FloatArray = weight / weight.mean()
+    return scaled
+
+
+def _check_finite(y: npt.NDArray[Any]) -> None:
+    if y.dtype.kind == "f" and np.isinf(y).any():
+        raise ValueError(
+            f"Input y contains infinity (first: row {int(np.flatnonzero(np.isinf(y))[0])}). "
+            "Drop these rows, or label them."
+        )
+    missing = pd.isna(y)
+    if missing.any():
+        raise ValueError(
+            f"Input y contains NaN: {int(missing.sum())} of {len(y)} labels are missing (first: "
+            f"row {int(np.flatnonzero(missing)[0])}). Drop these rows, or label them."
+        )
