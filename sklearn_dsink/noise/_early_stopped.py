@@ -27,10 +27,11 @@ class EarlyStoppedNet(BaseNetClassifier):
     ----------
     cv : int, default=3
         Folds; each costs one training of `max_epochs`.
-    hidden_layer_sizes, numeric_embedding, dropout, max_epochs, batch_size, lr, weight_decay, \
-            class_weight, callbacks, device, compile, verbose, random_state
+    hidden_layer_sizes, numeric_embedding, dropout, max_epochs, batch_size, lr, weight_decay
         As in :class:`~sklearn_dsink.NetClassifier`. The learning rate follows the schedule of
         `max_epochs` and is cut off.
+    class_weight, callbacks, device, compile, verbose, random_state
+        As in :class:`~sklearn_dsink.NetClassifier`.
 
     Attributes
     ----------
