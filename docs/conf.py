@@ -66,4 +66,4 @@ html_theme_options = {
     "footer_end": [],
 }
 # Short pages need no empty column on the left.
-html_sidebars = {"index": [], "install": [], "method": []}
+html_sidebars = {name: [] for name in ("index", "install", "method", "auxiliaries", "transport")}
