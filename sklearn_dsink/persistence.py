@@ -20,6 +20,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 from sklearn.base import BaseEstimator
 from skorch import NeuralNet

@@ -12,6 +12,7 @@ import zipfile
 
 import joblib
 import numpy as np
+import pandas as pd
 import pytest
 import skops.io as sio
 import torch
@@ -22,7 +23,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_dsink import DSinkClassifier
-from sklearn_dsink.persistence import TRUSTED_TYPES, load_model, save_model
+from sklearn_dsink.persistence import TRUSTED_TYPES, _own_parts, load_model, save_model
 
 
 class Mine(LogisticRegression):
@@ -56,6 +57,24 @@ def test_the_loaded_model_is_the_saved_one(fitted, saved):
     assert (loaded.predict(X) == model.predict(X)).all()
     np.testing.assert_array_equal(loaded[-1].surrogate_labels_, model[-1].surrogate_labels_)
     assert loaded[-1].history_ == model[-1].history_
+    assert loaded[-1].label_issues().equals(model[-1].label_issues())
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        pd.Index(["p", "q"], name="plant"),
+        pd.RangeIndex(3, 5),
+        pd.DatetimeIndex(["2024-01-01", "2024-01-02"]),
+        pd.MultiIndex.from_tuples([("a", 1), ("b", 2)], names=["x", None]),
+    ],
+    ids=["text", "range", "dates", "two levels"],
+)
+def test_row_names_are_kept(tmp_path, index):
+    scaler = StandardScaler()
+    scaler.names = index
+    loaded = load_model(save_model(scaler, tmp_path / "model.dsink"))
+    pd.testing.assert_index_equal(loaded.names, index, exact="equiv")
 
 
 def test_a_new_process_predicts_the_same(fitted, saved, tmp_path):
@@ -84,9 +103,14 @@ def test_the_file_holds_no_pickle(saved):
 def test_every_type_of_the_default_model_is_on_the_list(saved):
     with zipfile.ZipFile(saved) as archive:
         types = sio.get_untrusted_types(data=archive.read("model.skops"))
-    assert {name for name in types if not name.startswith("sklearn_dsink.losses.")} <= set(
-        TRUSTED_TYPES
-    )
+    assert {name for name in types if not name.startswith("sklearn_dsink.")} <= set(TRUSTED_TYPES)
+
+
+def test_functions_of_the_package_are_not_trusted_with_its_classes():
+    names = {"sklearn_dsink.report.write_report", "sklearn_dsink.losses.CrossEntropy"}
+    assert _own_parts(names | {"sklearn_dsink.nothing.Here"}) == {
+        "sklearn_dsink.losses.CrossEntropy"
+    }
 
 
 def test_a_foreign_type_is_named_and_refused_until_trusted(fitted, tmp_path):
