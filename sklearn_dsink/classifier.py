@@ -314,7 +314,7 @@ class DSinkClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
             refine=self.refine,
             balanced=frozenset({"noise_aux"}),  # f_L sees to the sizes of the classes itself
             sample_weight=weight,
-            fit_params=self._routed(params),
+            fit_params=self._routed(params, weight),
             n_jobs=self.n_jobs,
             random_state=rng,
             verbose=self.verbose,
@@ -428,10 +428,14 @@ class DSinkClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         log_proba = self.predict_log_proba(X)
         return np.asarray(self.classes_[np.argmax(log_proba, axis=1)])
 
-    def _routed(self, params: dict[str, Any]) -> dict[str, dict[str, Any]] | None:
+    def _routed(
+        self, params: dict[str, Any], weight: FloatArray | None
+    ) -> dict[str, dict[str, Any]] | None:
         """Parameters of each auxiliary's fit, where scikit-learn routes metadata."""
         if not _routing_enabled():
             return None
+        if weight is not None:
+            params = {**params, "sample_weight": weight}
         routed = process_routing(self, "fit", **params)
         return {name: routed[name].fit for name in ("noise_aux", "imb_aux")}
 
@@ -541,7 +545,9 @@ class DSinkClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        auxiliaries = [get_tags(self._get_noise_aux()), get_tags(self._get_imb_aux())]
+        # Our own auxiliaries read anything, but a pipeline's tags would not say so.
+        given = (self.noise_aux, self.imb_aux)
+        auxiliaries = [get_tags(aux) for aux in given if aux is not None]
         tags.input_tags.sparse = all(aux.input_tags.sparse for aux in auxiliaries)
         tags.input_tags.allow_nan = all(aux.input_tags.allow_nan for aux in auxiliaries)
         return tags

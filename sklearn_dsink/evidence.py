@@ -125,7 +125,8 @@ def gather_evidence(
     -------
     evidence : Evidence
     """
-    share = np.bincount(codes, weights=sample_weight, minlength=len(classes)) / len(codes)
+    counts = np.bincount(codes, weights=sample_weight, minlength=len(classes))
+    share = counts / counts.sum()
     run: dict[str, Any] = {
         "classes": classes,
         "class_share": share,

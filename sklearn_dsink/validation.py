@@ -59,7 +59,9 @@ def encode_labels(X: Any, y: Any, owner: str) -> tuple[npt.NDArray[Any], npt.NDA
 def check_weights(
     sample_weight: Any, X: Any, codes: npt.NDArray[np.int64], classes: npt.NDArray[Any]
 ) -> FloatArray | None:
-    """Check the weights and scale them to mean 1.
+    """Check the weights and scale them to mean 1 over the rows that have any.
+
+    A row of weight 0 then leaves the others' weights as they were without it.
 
     Parameters
     ----------
@@ -93,7 +95,7 @@ def check_weights(
             f"sample_weight is positive on rows of one class only, {classes[present].tolist()}: a "
             "classifier needs two or more. Give rows of other classes a positive weight."
         )
-    scaled: FloatArray = weight / weight.mean()
+    scaled: FloatArray = weight / weight[weight > 0].mean()
     return scaled
 
 
