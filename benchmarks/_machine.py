@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import datetime
 import json
 import os
@@ -135,6 +136,15 @@ def save(name: str, command: str, results: Any) -> Path:
     record = {"command": command, "machine": machine(), "results": results}
     path.write_text(json.dumps(record, indent=1) + "\n")
     return path
+
+
+def save_table(name: str, rows: list[dict[str, Any]]) -> None:
+    """Write rows of text as a CSV file that the documentation includes."""
+    FIGURES.mkdir(exist_ok=True)
+    with (FIGURES / f"{name}.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0].keys(), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def caption(record: dict[str, Any] | None = None) -> str:

@@ -16,7 +16,16 @@ import math
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
-from _machine import FIGURES, caption, machine, make_task, one_thread, save, wall_and_cpu
+from _machine import (
+    FIGURES,
+    caption,
+    machine,
+    make_task,
+    one_thread,
+    save,
+    save_table,
+    wall_and_cpu,
+)
 from sklearn.base import clone
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from torch import nn
@@ -129,6 +138,28 @@ def compare(n_samples, n_features, n_classes, repeats):
     }
 
 
+def tabulate(result):
+    """Return the table of the documentation: seconds by part, and the ratios."""
+    return [
+        {
+            "stage": stage,
+            "part": part,
+            "wall, s": f"{seconds['wall']:.3g}",
+            "processor, s": f"{seconds['cpu']:.3g}",
+        }
+        for stage in ("fit", "predict")
+        for part, seconds in result[stage].items()
+    ] + [
+        {
+            "stage": "D-SINK / parts",
+            "part": name,
+            "wall, s": f"{result['ratios']['wall'][name]:.2f} times",
+            "processor, s": f"{result['ratios']['cpu'][name]:.2f} times",
+        }
+        for name in result["ratios"]["wall"]
+    ]
+
+
 def draw(result):
     """Stack the parts beside the whole."""
     fig, axes = plt.subplots(1, 2, figsize=(9, 2.6), layout="constrained")
@@ -159,6 +190,7 @@ def main():
     result = compare(options.rows, 32, options.classes, options.repeats)
     print(json.dumps(result, indent=1))
     save("fit", "python benchmarks/bench_fit.py", result)
+    save_table("bench_fit", tabulate(result))
     draw(result)
 
 

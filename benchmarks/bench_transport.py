@@ -26,6 +26,7 @@ from _machine import (
     one_thread,
     peak_of,
     save,
+    save_table,
 )
 
 from sklearn_dsink._kernel import GibbsKernel, default_block_size
@@ -145,6 +146,29 @@ def crossover():
     return rows
 
 
+def tabulate(rows):
+    """Write the table of the documentation."""
+    table = []
+    for row in rows:
+        ours = row["solver"] == "potentials"
+        table.append(
+            {
+                "rows x classes": f"{row['n_samples']:,} x {row['n_classes']}",
+                "logits": f"x {row['sharpness']:g}",
+                "solver": row["solver"],
+                "threads": row["threads"],
+                "iterations": row["n_iter"],
+                "seconds": f"{row['seconds']:.3g}",
+                "relative": f"{row['relative']:.3g}",
+                "marginal error": f"{row['marginal_error']:.0e}",
+                "copy bandwidth, a pass": f"{row['pass_of_copy_bandwidth']:.0%}" if ours else "",
+                "copy bandwidth, all": f"{row['solve_of_copy_bandwidth']:.0%}" if ours else "",
+                "copies of S": f"{row['peak_copies']:.2f}" if "peak_copies" in row else "",
+            }
+        )
+    save_table("bench_transport", table)
+
+
 def draw(rows, small):
     """Draw time against size for both solvers, and the bars of the large problems."""
     fig, (left, right) = plt.subplots(1, 2, figsize=(10, 3.8), layout="constrained")
@@ -197,6 +221,7 @@ def main():
         rows += compare(n_samples, n_classes, sharpness, bandwidth)
     results = {"copy_bandwidth": bandwidth, "problems": rows, "by_size": small}
     save("transport", "python benchmarks/bench_transport.py", results)
+    tabulate(rows)
     draw(rows, small)
 
 
