@@ -1,0 +1,114 @@
+"""Noise matrix and label posterior."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sklearn_dsink.noise_model import (
+    confident_joint,
+    estimate_noise_matrix,
+    label_posterior,
+    noise_matrix_from_posterior,
+    refine_noise_matrix,
+)
+
+
+def draw(seed, n_rows=40, n_classes=3):
+    rng = np.random.default_rng(seed)
+    return rng.integers(n_classes, size=n_rows), rng.dirichlet(np.ones(n_classes), size=n_rows)
+
+
+def noisy(n_rows=4000, rate=0.3, n_classes=3, sharpness=0.8):
+    """Draw true labels, given labels and the posterior of a model that knows the noise."""
+    rng = np.random.default_rng(0)
+    matrix = np.full((n_classes, n_classes), rate / (n_classes - 1))
+    np.fill_diagonal(matrix, 1 - rate)
+    true = rng.choice(n_classes, size=n_rows, p=[0.6, 0.3, 0.1])
+    y = np.array([rng.choice(n_classes, p=matrix[c]) for c in true])
+    clean = np.full((n_rows, n_classes), (1 - sharpness) / (n_classes - 1))
+    clean[np.arange(n_rows), true] = sharpness
+    return true, y, clean, clean @ matrix, matrix
+
+
+@given(st.integers(0, 10**6), st.integers(2, 5))
+def test_joint_is_a_distribution_with_the_given_shares(seed, n_classes):
+    y, proba = draw(seed, n_classes=n_classes)
+    joint = confident_joint(y, proba)
+    assert (joint >= 0).all()
+    np.testing.assert_allclose(joint.sum(), 1)
+    shares = np.bincount(y, minlength=n_classes) / len(y)
+    np.testing.assert_allclose(joint.sum(axis=0), shares, atol=1e-12)
+
+
+@given(st.integers(0, 10**6))
+def test_weights_are_repeated_rows(seed):
+    y, proba = draw(seed, n_rows=12)
+    times = np.random.default_rng(seed).integers(0, 4, size=12)
+    times[0] = 1
+    repeated = np.repeat(np.arange(12), times)
+    np.testing.assert_allclose(
+        confident_joint(y, proba, times.astype(float)),
+        confident_joint(y[repeated], proba[repeated]),
+        atol=1e-12,
+    )
+
+
+@given(st.integers(0, 10**6))
+def test_matrices_are_stochastic_and_positive(seed):
+    y, proba = draw(seed)
+    for matrix in (
+        estimate_noise_matrix(y, proba),
+        refine_noise_matrix(y, proba, proba),
+        noise_matrix_from_posterior(proba, y, np.ones(len(y)), 3.0),
+    ):
+        assert (matrix > 0).all()
+        np.testing.assert_allclose(matrix.sum(axis=1), 1)
+
+
+def test_known_noise_is_found():
+    true, y, clean, observed, matrix = noisy()
+    np.testing.assert_allclose(
+        noise_matrix_from_posterior(np.eye(3)[true], y, np.ones(len(y)), 3.0), matrix, atol=0.05
+    )
+    found = refine_noise_matrix(y, clean, clean, sharpening=1.0)
+    np.testing.assert_allclose(found, matrix, atol=0.06)
+    diagonal = np.diag(estimate_noise_matrix(y, observed))
+    assert (diagonal > 0.5).all()
+
+
+def test_clean_labels_have_a_noise_matrix_near_the_identity():
+    y = np.repeat([0, 1, 2], 100)
+    proba = np.eye(3)[y]
+    np.testing.assert_allclose(estimate_noise_matrix(y, proba), np.eye(3), atol=1e-3)
+
+
+@given(st.integers(0, 10**6))
+def test_posterior_is_bayes_rule(seed):
+    y, proba = draw(seed)
+    matrix = np.random.default_rng(seed).dirichlet(np.ones(3), size=3)
+    posterior = label_posterior(proba, y, matrix, sharpening=1.0)
+    joint = np.clip(proba, 1e-6, None) * matrix[:, y].T
+    np.testing.assert_allclose(posterior, joint / joint.sum(axis=1, keepdims=True))
+    flat = label_posterior(proba, y, np.full((3, 3), 1 / 3), sharpening=1.0)
+    np.testing.assert_allclose(flat, np.clip(proba, 1e-6, None), atol=1e-5)
+
+
+def test_the_given_label_helps():
+    true, y, clean, _, matrix = noisy(sharpness=0.5)
+    posterior = label_posterior(clean, y, matrix)
+    rows = np.arange(len(y))
+    assert np.log(posterior[rows, true]).mean() > np.log(clean[rows, true]).mean()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_inputs_are_left_as_they_were(dtype):
+    y, proba = draw(0)
+    proba = proba.astype(dtype)
+    before = proba.copy()
+    matrix = estimate_noise_matrix(y, proba)
+    label_posterior(proba, y, matrix)
+    refine_noise_matrix(y, proba, proba)
+    np.testing.assert_array_equal(proba, before)
