@@ -41,8 +41,11 @@ from .target import fit_target, log_probabilities
 from .transport import floor_marginal
 from .validation import check_weights, encode_labels
 
+# Entries of (n_samples, n_classes) up to which ``refine="auto"`` fits the auxiliaries again.
+REFINE_SIZE = 5_000_000
+
 # Weight of the target beside the auxiliaries in a combined prediction.
-TARGET_SHARE = 0.5
+TARGET_SHARE = 1 / 3
 
 _MAX_SEED = np.iinfo(np.int32).max
 
@@ -96,9 +99,11 @@ class DSinkClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         Whether the surrogate labels start from what a label model of both auxiliaries and the
         given labels says of each row (:func:`sklearn_dsink.label_model.fit_label_model`), or from
         f_N as it is.
-    refine : bool, default=True
-        Whether both auxiliaries are fitted a second time, on what the given labels probably are.
-        Needs folds, and auxiliaries that take ``sample_weight``; others stay as they are.
+    refine : bool or "auto", default="auto"
+        Whether both auxiliaries are fitted a second time, on what the given labels probably are,
+        and the label model over first and second fits.  Needs folds, of which it takes five at
+        most, and auxiliaries that take ``sample_weight``; others stay as they are.  "auto" does
+        so up to 5 million entries of (n_samples, n_classes).
     class_marginal : {"estimated", "noise_aux", "imb_aux"} or array-like, default="estimated"
         Class shares that the surrogate labels meet: the label model's, an auxiliary's mean
         probabilities, or given ones in the order of the sorted classes.
@@ -191,7 +196,7 @@ class DSinkClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         "cv": ["cv_object"],
         "class_prior": [StrOptions({"uniform", "train"}), "array-like"],
         "noise_correction": ["boolean"],
-        "refine": ["boolean"],
+        "refine": ["boolean", StrOptions({"auto"})],
         "class_marginal": [StrOptions({"estimated", "noise_aux", "imb_aux"}), "array-like"],
         "base_loss": [StrOptions({"cross_entropy"}), nn.Module, None],
         "prior_correction": ["boolean"],
@@ -217,7 +222,7 @@ class DSinkClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         cv: Any = 5,
         class_prior: Any = "uniform",
         noise_correction: bool = True,
-        refine: bool = True,
+        refine: bool | str = "auto",
         class_marginal: Any = "estimated",
         base_loss: Any = "cross_entropy",
         prior_correction: bool = True,
@@ -311,8 +316,8 @@ class DSinkClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
             codes,
             classes=self.classes_,
             folds=make_folds(self.cv, X, codes, rng),
-            refine=self.refine,
-            balanced=frozenset({"noise_aux"}),  # f_L sees to the sizes of the classes itself
+            refine=self._refines(len(codes)),
+            balance={"noise_aux": 0.5, "imb_aux": 0.0},  # f_L sees to its classes itself
             sample_weight=weight,
             fit_params=self._routed(params, weight),
             n_jobs=self.n_jobs,
@@ -427,6 +432,11 @@ class DSinkClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         """
         log_proba = self.predict_log_proba(X)
         return np.asarray(self.classes_[np.argmax(log_proba, axis=1)])
+
+    def _refines(self, n_samples: int) -> bool:
+        if self.refine == "auto":
+            return n_samples * len(self.classes_) <= REFINE_SIZE
+        return bool(self.refine)
 
     def _routed(
         self, params: dict[str, Any], weight: FloatArray | None

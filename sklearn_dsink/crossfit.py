@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from sklearn.dummy import DummyClassifier
 from sklearn.utils import _safe_indexing
 from sklearn.utils.parallel import Parallel, delayed
 
-from ._arrays import FloatArray
+from ._arrays import FloatArray, normalize_rows
 from ._progress import Progress
 from ._seeding import seeded
 from .auxiliaries import is_frozen, prepare, weight_parameters
@@ -38,6 +39,9 @@ class Auxiliary:
         Further parameters of ``fit``, by training row where they are that long.
     seed : int
         Seeds each fit.
+    unseen : ndarray of shape (n_folds, n_samples, n_classes), dtype float32, or None
+        For each fold, probabilities of the rows outside it by models that have seen neither the
+        fold nor the row.  None unless asked for.
     """
 
     estimator: Any
@@ -45,6 +49,7 @@ class Auxiliary:
     template: Any
     params: dict[str, Any] = field(default_factory=dict)
     seed: int = 0
+    unseen: FloatArray | None = None
 
 
 @dataclass(frozen=True)
@@ -184,6 +189,7 @@ def fit_auxiliaries(
     classes: Any,
     class_share: FloatArray,
     folds: list[Fold] | None,
+    nested: bool = False,
     sample_weight: FloatArray | None = None,
     fit_params: dict[str, dict[str, Any]] | None = None,
     n_jobs: int | None = None,
@@ -206,6 +212,10 @@ def fit_auxiliaries(
         Weighted share of each class in `y`.
     folds : list of (train, test) or None
         None gives in-sample probabilities.
+    nested : bool, default=False
+        Whether to leave out two folds at a time, each pair of them once.  A row's probability is
+        then the mean over the fits without its fold, and what each of them says is kept in
+        ``unseen``.  Needs three folds or more.
     sample_weight : ndarray of shape (n_samples,), default=None
         Passed to the auxiliaries that accept it; others are named in a warning.  Rows of weight 0
         are in no training part, so that they count for nothing with any auxiliary.
@@ -225,9 +235,11 @@ def fit_auxiliaries(
     n_samples = len(y)
     heavy = np.arange(n_samples) if sample_weight is None else np.flatnonzero(sample_weight > 0)
     parts: list[tuple[Rows, Rows | None, str]] = [(heavy, None, "all rows")]
-    for number, (train, test) in enumerate(folds or [], start=1):
-        stage = f"fold {number} of {len(folds or [])}"
-        parts.append((np.intersect1d(train, heavy), test, stage))
+    for held_out in _held_out(folds, nested):
+        test = np.concatenate([folds[k][1] for k in held_out]) if folds else None
+        train = heavy if test is None else np.setdiff1d(heavy, test)
+        number = " and ".join(str(k + 1) for k in held_out)
+        parts.append((train, test, f"all but fold {number} of {len(folds or [])}"))
 
     prepared: dict[str, tuple[Any, dict[str, Any], int]] = {}
     jobs = []
@@ -256,9 +268,14 @@ def fit_auxiliaries(
         jobs, X, classes=classes, class_share=class_share, n_jobs=n_jobs, verbose=verbose
     )
     return {
-        name: _gather(name, prepared[name], jobs, results, X, folds, classes, class_share)
+        name: _gather(name, prepared[name], jobs, results, X, folds, nested, classes, class_share)
         for name in auxiliaries
     }
+
+
+def _held_out(folds: list[Fold] | None, nested: bool) -> list[tuple[int, ...]]:
+    numbers = range(len(folds or []))
+    return list(combinations(numbers, 2)) if nested else [(k,) for k in numbers]
 
 
 def _gather(
@@ -268,18 +285,29 @@ def _gather(
     results: Sequence[Any],
     X: Any,
     folds: list[Fold] | None,
+    nested: bool,
     classes: npt.NDArray[Any],
     class_share: FloatArray,
 ) -> Auxiliary:
     """Put the results of one auxiliary's jobs together."""
     template, params, seed = prepared
     own = [(job, result) for job, result in zip(jobs, results, strict=True) if job.name == name]
-    model = next((result for job, result in own if job.predicts is None), template)
+    model = own[0][1] if own else template
+    n_samples, n_classes = X.shape[0], len(classes)
     if folds is None or not own:
         proba = _float32(predict_aligned(model, X, classes, class_share, name))
-    else:
-        proba = np.empty((X.shape[0], len(classes)), dtype=np.float32)
-        for job, result in own:
-            if job.predicts is not None:
-                proba[job.predicts] = result
-    return Auxiliary(model, proba, template, params, seed)
+        unseen = np.broadcast_to(proba, (len(folds or []), n_samples, n_classes))
+        return Auxiliary(model, proba, template, params, seed, unseen if nested else None)
+
+    proba = np.zeros((n_samples, n_classes), dtype=np.float32)
+    for job, result in own[1:]:
+        proba[job.predicts] += result
+    if not nested:
+        return Auxiliary(model, proba, template, params, seed)
+    unseen = np.full((len(folds), n_samples, n_classes), 1.0 / n_classes, dtype=np.float32)
+    for (_, result), (first, second) in zip(own[1:], _held_out(folds, nested), strict=True):
+        n_first = len(folds[first][1])
+        # Without fold `first`, what this model says of fold `second` may be used; and vice versa.
+        unseen[second, folds[first][1]] = result[:n_first]
+        unseen[first, folds[second][1]] = result[n_first:]
+    return Auxiliary(model, normalize_rows(proba), template, params, seed, unseen)

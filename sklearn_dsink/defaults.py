@@ -16,11 +16,11 @@ from .nets import make_net
 
 def default_noise_aux() -> Any:
     """Return extremely randomized trees, whose averages wrong labels hardly move."""
-    return make_pipeline(TabularEncoder(), ExtraTreesClassifier(200, min_samples_leaf=2))
+    return make_pipeline(TabularEncoder(), ExtraTreesClassifier(100, min_samples_leaf=2))
 
 
 def default_imb_aux() -> Any:
-    """Return a kernel classifier that weighs all classes alike."""
+    """Return a kernel classifier in which rare classes weigh more."""
     return make_pipeline(TabularEncoder(), KernelClassifier())
 
 

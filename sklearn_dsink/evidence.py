@@ -15,10 +15,13 @@ from .label_model import LabelModel, fit_label_model, smooth_log
 from .probabilities import predict_aligned
 from .refinement import refit_auxiliaries
 
+# Fits that leave out two folds grow with the square of the folds; more are merged into these.
+_MOST_FOLDS = 5
+
 
 @dataclass(frozen=True)
 class Experts:
-    """The auxiliaries' last models, pooled by the label model.
+    """The auxiliaries' models, of the first fits and the second, pooled by the label model.
 
     Attributes
     ----------
@@ -67,9 +70,9 @@ class Evidence:
     auxiliaries : dict of str to Auxiliary
         Fitted on the given labels.
     label_model : LabelModel
-        Of the last fits, with a posterior of each training row.
+        Of all fits, with a posterior of each training row.
     experts : Experts
-        The last fits, to predict with.
+        All fits, to predict with.
     """
 
     auxiliaries: dict[str, Auxiliary]
@@ -85,7 +88,7 @@ def gather_evidence(
     classes: npt.NDArray[Any],
     folds: list[Fold] | None,
     refine: bool,
-    balanced: frozenset[str],
+    balance: dict[str, float],
     sample_weight: FloatArray | None,
     fit_params: dict[str, dict[str, Any]] | None,
     n_jobs: int | None,
@@ -108,8 +111,8 @@ def gather_evidence(
         None takes in-sample probabilities, and refits nothing.
     refine : bool
         Whether to refit on corrected labels.
-    balanced : set of str
-        Auxiliaries whose classes weigh alike when they are refitted.
+    balance : dict of str to float
+        How far the classes of each auxiliary are balanced when it is refitted.
     sample_weight : ndarray of shape (n_samples,) or None
         Weights of mean 1.
     fit_params : dict of str to dict, or None
@@ -135,20 +138,27 @@ def gather_evidence(
         "n_jobs": n_jobs,
         "verbose": verbose,
     }
-    first = last = fit_auxiliaries(
-        auxiliaries, X, classes[codes], fit_params=fit_params, random_state=random_state, **run
+    first = fit_auxiliaries(
+        auxiliaries,
+        X,
+        classes[codes],
+        nested=refine and folds is not None and len(folds) > 2,
+        fit_params=fit_params,
+        random_state=random_state,
+        **run,
     )
-    model = _label_model(first, codes, sample_weight)
+    model, experts = _label_model(first, codes, sample_weight), dict(first)
     if refine and folds is not None:
-        last = refit_auxiliaries(first, model, X, codes, balanced=balanced, **run)
-        model = _label_model(last, codes, sample_weight)
-    experts = Experts(
-        {name: aux.estimator for name, aux in last.items()},
+        second = refit_auxiliaries(first, model, X, codes, balance=balance, **run)
+        experts |= {f"{name} refitted": auxiliary for name, auxiliary in second.items()}
+        model = _label_model(experts, codes, sample_weight)
+    pooled = Experts(
+        {name: aux.estimator for name, aux in experts.items()},
         replace(model, posterior=model.posterior[:0]),
         classes,
         share,
     )
-    return Evidence(first, model, experts)
+    return Evidence(first, model, pooled)
 
 
 def _label_model(

@@ -93,3 +93,31 @@ def make_folds(
             "out-of-fold probability for each row. Use KFold, StratifiedKFold or GroupKFold."
         )
     return folds
+
+
+def merge_folds(folds: list[Fold], n_folds: int) -> list[Fold]:
+    """Merge folds into at most `n_folds`, whole ones, so that groups stay together.
+
+    Parameters
+    ----------
+    folds : list of (train, test)
+        Their test parts hold each row once.
+    n_folds : int
+        Most folds to come.
+
+    Returns
+    -------
+    folds : list of (train, test)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> singles = [(np.delete(np.arange(4), k), np.array([k])) for k in range(4)]
+    >>> [test.tolist() for _, test in merge_folds(singles, 2)]
+    [[0, 2], [1, 3]]
+    """
+    if len(folds) <= n_folds:
+        return folds
+    tests = [np.concatenate([test for _, test in folds[k::n_folds]]) for k in range(n_folds)]
+    rows = np.sort(np.concatenate(tests))
+    return [(np.setdiff1d(rows, test), np.sort(test)) for test in tests]

@@ -482,12 +482,11 @@ class NetClassifier(BaseNetClassifier):
 def _moments(
     X: Any, weight: npt.NDArray[np.float32]
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Weighted mean and standard deviation of each feature; sparse inputs are not centred."""
-    scaler = StandardScaler(with_mean=not sparse.issparse(X))
+    """Weighted mean and standard deviation of each feature."""
+    scaler = StandardScaler(with_mean=not sparse.issparse(X))  # it finds the mean all the same
     for rows in gen_batches(X.shape[0], 16_384):  # by blocks: no float64 copy of X
         scaler.partial_fit(X[rows], sample_weight=weight[rows])
-    center = np.zeros(X.shape[1]) if scaler.mean_ is None else scaler.mean_
-    return center, scaler.scale_
+    return scaler.mean_, scaler.scale_
 
 
 def _rows(target: dict[str, Any], rows: npt.NDArray[np.int64]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""KernelClassifier: least squares in a kernel's feature space, all classes weighing alike."""
+"""KernelClassifier: least squares in a kernel's feature space, rare classes weighing more."""
 
 from __future__ import annotations
 
@@ -7,26 +7,20 @@ from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
-from scipy.linalg import cho_factor, cho_solve, eigh
-from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax, softmax
+from scipy.linalg import eigh
 from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
 from sklearn.metrics.pairwise import rbf_kernel
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.class_weight import compute_sample_weight
+from sklearn.utils._param_validation import Interval
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from .._arrays import FloatArray
-
-# Bounds of the softmax's factor: scores lie about between 0 and 1.
-_LARGEST_FACTOR = 50.0
+from .._arrays import FloatArray, normalize_rows
 
 
 class KernelClassifier(ClassifierMixin, BaseEstimator):
-    r"""Regularised least squares on a Gaussian kernel, with balanced classes and probabilities.
+    r"""Regularised least squares on a Gaussian kernel, rare classes weighing more.
 
     With features :math:`\phi(x)` of the kernel at `n_landmarks` training rows (all rows where
     there are fewer: the exact kernel), one-hot labels :math:`t_i` and row weights :math:`r_i`,
@@ -35,18 +29,22 @@ class KernelClassifier(ClassifierMixin, BaseEstimator):
               + \lambda \lVert B \rVert^2.
 
     The squared loss is bounded on each wrong label, the solution is one linear system, and so are
-    its leave-one-out scores, on which the factor of the softmax is found.
+    its leave-one-out scores, by which :math:`\lambda` is chosen.
 
     Parameters
     ----------
-    alpha : float, default=0.5
-        Strength of the regularisation, the :math:`\lambda` above.
+    alphas : array-like of float, default=(0.25, 0.5, 1, 2, 4, 8)
+        Strengths of the regularisation to choose from.
     gamma : float or None, default=None
         ``exp(-gamma * squared distance)`` of standardized rows; None is ``1 / n_features``.
     n_landmarks : int, default=1000
         Most training rows that the kernel is taken at.  Time grows with its square.
-    class_weight : {"balanced"}, dict or None, default="balanced"
-        "balanced" gives each class the same total weight; a dict gives weights by label.
+    balance : float, default=0.5
+        Rows of a class of total weight ``n`` weigh ``n ** -balance``: 0 leaves the classes as
+        they are, 1 makes them weigh alike.  Half-way, the tail is heard, and wrong labels given
+        to it are not shouted.
+    floor : float, default=0.01
+        Scores below it count as this much probability; all are then scaled to sum to 1.
     random_state : int, RandomState instance or None, default=None
         Draws the landmarks where there are more rows.
 
@@ -58,8 +56,8 @@ class KernelClassifier(ClassifierMixin, BaseEstimator):
         Columns of X.
     landmarks_ : ndarray of shape (n_landmarks, n_features_in_)
         Standardized rows that the kernel is taken at.
-    factor_ : float
-        Factor of the scores in the softmax.
+    alpha_ : float
+        The strength chosen.
 
     References
     ----------
@@ -77,31 +75,34 @@ class KernelClassifier(ClassifierMixin, BaseEstimator):
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "alpha": [Interval(Real, 0, None, closed="neither")],
+        "alphas": ["array-like"],
         "gamma": [Interval(Real, 0, None, closed="neither"), None],
         "n_landmarks": [Interval(Integral, 1, None, closed="left")],
-        "class_weight": [StrOptions({"balanced"}), dict, None],
+        "balance": [Interval(Real, 0, 1, closed="both")],
+        "floor": [Interval(Real, 0, 1, closed="neither")],
         "random_state": ["random_state"],
     }
 
     def __init__(
         self,
         *,
-        alpha: float = 0.5,
+        alphas: npt.ArrayLike = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0),
         gamma: float | None = None,
         n_landmarks: int = 1000,
-        class_weight: str | dict[Any, float] | None = "balanced",
+        balance: float = 0.5,
+        floor: float = 0.01,
         random_state: Any = None,
     ) -> None:
-        self.alpha = alpha
+        self.alphas = alphas
         self.gamma = gamma
         self.n_landmarks = n_landmarks
-        self.class_weight = class_weight
+        self.balance = balance
+        self.floor = floor
         self.random_state = random_state
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> KernelClassifier:
-        """Solve the least squares problem and find the softmax's factor.
+        """Solve the least squares problem and choose the regularisation.
 
         Parameters
         ----------
@@ -130,25 +131,26 @@ class KernelClassifier(ClassifierMixin, BaseEstimator):
         rows = self._scaler.transform(X)
         self._map_features(rows)
 
-        unit = self._class_weights(codes, weight)  # what one row of weight 1 weighs
+        totals = np.bincount(codes, weights=weight)
+        unit = totals[codes] ** -self.balance  # what one row of weight 1 weighs
+        unit *= weight.sum() / (weight @ unit)
         row_weight = weight * unit
-        features = self._features(rows)
         targets = np.eye(len(self.classes_))[codes]
         self._mean = row_weight @ targets / row_weight.sum()
-        self._coef, left_out = _ridge(
-            features, targets - self._mean, row_weight, self.alpha, np.minimum(weight, 1.0) * unit
+        self.alpha_, self._coef = _ridge(
+            self._features(rows),
+            targets - self._mean,
+            row_weight,
+            np.minimum(weight, 1.0) * unit,
+            self._checked_alphas(),
         )
-        self.factor_ = _softmax_factor(left_out + self._mean, codes, row_weight)
         return self
 
-    def _class_weights(
-        self, codes: npt.NDArray[np.integer[Any]], weight: FloatArray
-    ) -> FloatArray:
-        """Weight of each row's class."""
-        if self.class_weight == "balanced":  # scikit-learn's function does not see the weights
-            totals = np.bincount(codes, weights=weight)
-            return np.asarray((weight.sum() / (len(totals) * totals))[codes])
-        return np.asarray(compute_sample_weight(self.class_weight, self.classes_[codes]))
+    def _checked_alphas(self) -> FloatArray:
+        alphas = np.asarray(self.alphas, dtype=np.float64)
+        if alphas.ndim != 1 or alphas.size == 0 or not np.all(alphas > 0):
+            raise ValueError(f"alphas must be one or more positive numbers, got {self.alphas!r}.")
+        return alphas
 
     def _map_features(self, rows: FloatArray) -> None:
         """Choose the landmarks, and the map that makes their kernel the inner product."""
@@ -174,7 +176,7 @@ class KernelClassifier(ClassifierMixin, BaseEstimator):
         return np.asarray(self._features(self._scaler.transform(X)) @ self._coef + self._mean)
 
     def predict_proba(self, X: Any) -> FloatArray:
-        """Probabilities for classes of equal size, or of the training sizes if not balanced.
+        """Scores, clipped at `floor` and scaled to sum to 1.
 
         Parameters
         ----------
@@ -187,7 +189,7 @@ class KernelClassifier(ClassifierMixin, BaseEstimator):
             Rows sum to 1.
         """
         scores = self._scores(X)
-        return np.asarray(softmax(self.factor_ * scores, axis=1))
+        return normalize_rows(np.maximum(scores, self.floor))
 
     def predict(self, X: Any) -> npt.NDArray[Any]:
         """Label of the largest score.
@@ -210,35 +212,24 @@ def _ridge(
     features: FloatArray,
     targets: FloatArray,
     weight: FloatArray,
-    alpha: float,
     left_weight: FloatArray,
-) -> tuple[FloatArray, FloatArray]:
-    """Weighted ridge coefficients, and the scores of each row by a fit without `left_weight`.
+    alphas: FloatArray,
+) -> tuple[float, FloatArray]:
+    """Weighted ridge coefficients at the strength of the least squared leave-one-out error.
 
-    Of a row of weight 2 only one is left out, as of two equal rows.
+    Of a row's weight, `left_weight` is left out: of a row of weight 2 one, as of two equal rows.
     """
-    root = np.sqrt(weight)[:, None]
-    weighted = features * root
-    gram = weighted.T @ weighted
-    gram[np.diag_indices_from(gram)] += alpha
-    solved = cho_solve(cho_factor(gram), weighted.T)
-    coef = solved @ (targets * root)
-    leverage = (left_weight * np.einsum("ij,ji->i", features, solved / root.T))[:, None]
-    left_out = targets - (targets - features @ coef) / np.maximum(1.0 - leverage, 1e-12)
-    return coef, left_out
-
-
-def _softmax_factor(
-    scores: FloatArray, codes: npt.NDArray[np.integer[Any]], weight: FloatArray
-) -> float:
-    """Factor of the scores that makes the labels likeliest."""
-    rows = np.arange(len(codes))
-
-    def negative(log_factor: float) -> float:
-        log_proba = log_softmax(np.exp(log_factor) * scores, axis=1)
-        return -float(weight @ log_proba[rows, codes])
-
-    best = minimize_scalar(
-        negative, bounds=(0.0, np.log(_LARGEST_FACTOR)), method="bounded", options={"xatol": 1e-10}
-    )
-    return float(np.exp(best.x))
+    values, vectors = eigh(features.T @ (features * weight[:, None]))
+    rotated = features @ vectors
+    moments = rotated.T @ (targets * weight[:, None])
+    best: tuple[float, float, FloatArray] | None = None
+    for alpha in alphas:
+        shrunk = 1.0 / (np.maximum(values, 0.0) + alpha)
+        solution = moments * shrunk[:, None]
+        leverage = left_weight * ((rotated**2) @ shrunk)
+        residual = (targets - rotated @ solution) / np.maximum(1.0 - leverage, 1e-12)[:, None]
+        error = float(weight @ (residual**2).sum(axis=1))
+        if best is None or error < best[0]:
+            best = error, float(alpha), solution
+    assert best is not None
+    return best[1], vectors @ best[2]
