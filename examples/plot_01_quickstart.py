@@ -103,7 +103,7 @@ for number, (method, color) in enumerate(zip(mean.index, colors, strict=True)):
     )
 left.set_xticks(positions, mean.columns)
 left.set(ylabel="accuracy", ylim=(0, 1), title="Digits, imbalance 10, 40 % wrong labels")
-left.legend(fontsize="small", loc="lower left", framealpha=0.95)
+left.legend(fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.08), ncols=3)
 
 order = np.argsort(-np.bincount(y_true))
 for label, share, style in (

@@ -87,8 +87,9 @@ class DSinkClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         its loss is replaced.  A criterion of ``NLLLoss``, skorch's default, says that the module
         returns probabilities, any other that it returns logits.  None is a net for tables and
         embeddings.
-    alpha : float, default=4.0
-        Weight of the surrogate label against the given label in the target's loss.
+    alpha : float, default=1.0
+        Weight of the surrogate label in the target's loss, beside the `base_loss` of the given
+        label.
     cv : int, splitter, iterable or None, default=5
         Folds of the auxiliaries' training probabilities.  None takes in-sample probabilities, as
         the paper does.  An integer deals out the rows so that classes of any size fit.
@@ -107,8 +108,9 @@ class DSinkClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
     class_marginal : {"estimated", "noise_aux", "imb_aux"} or array-like, default="estimated"
         Class shares that the surrogate labels meet: the label model's, an auxiliary's mean
         probabilities, or given ones in the order of the sorted classes.
-    base_loss : {"cross_entropy"}, nn.Module or None, default="cross_entropy"
-        Loss of the given labels.  A module is called with (logits, labels) and returns one loss a
+    base_loss : {"cross_entropy"}, nn.Module or None, default=None
+        Loss of the given labels; None learns from the surrogate labels alone, in which the given
+        ones have their say.  A module is called with (logits, labels) and returns one loss a
         row, such as those of :mod:`sklearn_dsink.losses`.
     prior_correction : bool, default=True
         Whether the target's loss explains the class shares by a shift of its logits, so that the
@@ -218,13 +220,13 @@ class DSinkClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         imb_aux: Any = None,
         target: Any = None,
         *,
-        alpha: float = 4.0,
+        alpha: float = 1.0,
         cv: Any = 5,
         class_prior: Any = "uniform",
         noise_correction: bool = True,
         refine: bool | str = "auto",
         class_marginal: Any = "estimated",
-        base_loss: Any = "cross_entropy",
+        base_loss: Any = None,
         prior_correction: bool = True,
         combine: bool = True,
         relaxation: float | None = None,

@@ -25,7 +25,7 @@ def default_imb_aux() -> Any:
 
 
 def default_target(inputs: Float32Array, n_classes: int, verbose: int = 0) -> NeuralNetClassifier:
-    """Return an untrained net for standardized inputs."""
+    """Return an untrained net, for inputs that it standardizes, trained under noise on them."""
     center = inputs.mean(axis=0, dtype="float64")
     scale = inputs.std(axis=0, dtype="float64")
     scale[scale == 0] = 1.0
@@ -36,5 +36,6 @@ def default_target(inputs: Float32Array, n_classes: int, verbose: int = 0) -> Ne
         n_samples=len(inputs),
         center=center,
         scale=scale,
+        input_noise=0.5,
         verbose=verbose,
     )

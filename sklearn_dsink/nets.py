@@ -89,6 +89,9 @@ class TabularNet(nn.Module):
     head_scale : float, default=30.0
         Scale of the cosine head.
 
+    input_noise : float, default=0.0
+        Standard deviation of the Gaussian noise added to standardised inputs in training.
+
     References
     ----------
     Y. Gorishniy, I. Rubachev, A. Babenko: On Embeddings for Numerical Features in Tabular Deep
@@ -118,8 +121,10 @@ class TabularNet(nn.Module):
         embedding_size: int = 8,
         head: str = "linear",
         head_scale: float = 30.0,
+        input_noise: float = 0.0,
     ) -> None:
         super().__init__()
+        self.input_noise = input_noise
         self.register_buffer("center", _float_row(center, n_features, 0.0))
         self.register_buffer("scale", _float_row(scale, n_features, 1.0))
         self.embedding = None if bins is None else _piecewise_embedding(bins, embedding_size)
@@ -141,6 +146,8 @@ class TabularNet(nn.Module):
     def features(self, X: torch.Tensor) -> torch.Tensor:
         """Return what the head classifies, shape (n_samples, last hidden size)."""
         h = (X - self.center) / self.scale
+        if self.training and self.input_noise > 0:
+            h = h + self.input_noise * torch.randn_like(h)
         if self.embedding is None:
             # Heavy-tailed features would otherwise drown the others: |h| < _CLIP, slope 1 at 0.
             h = h / torch.sqrt(1 + (h / _CLIP) ** 2)
@@ -338,6 +345,7 @@ def make_net(
         module__scale=scale,
         module__bins=bins,
         module__head=head,
+        module__input_noise=input_noise,
         module__head_scale=head_scale,
         classes=list(range(n_classes)),
         criterion=criterion,

@@ -69,7 +69,7 @@ def test_matrices_are_stochastic_and_positive(seed):
 
 
 def test_known_noise_is_found():
-    true, y, clean, observed, matrix = noisy()
+    true, y, clean, observed, matrix = noisy(sharpness=0.99)
     np.testing.assert_allclose(
         noise_matrix_from_posterior(np.eye(3)[true], y, np.ones(len(y)), 3.0), matrix, atol=0.05
     )
