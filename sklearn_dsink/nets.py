@@ -277,6 +277,7 @@ def make_net(
     bins: list[torch.Tensor] | None = None,
     head: str = "linear",
     head_scale: float = 30.0,
+    input_noise: float = 0.0,
     train_split: Any = None,
     module: type[nn.Module] = TabularNet,
     net_class: type[NeuralNetClassifier] = NeuralNetClassifier,
@@ -294,7 +295,7 @@ def make_net(
     n_samples : int
         Number of training rows; sets the default batch size.
 
-    hidden_layer_sizes, dropout, center, scale, bins, head, head_scale
+    hidden_layer_sizes, dropout, center, scale, bins, head, head_scale, input_noise
         As in :class:`TabularNet`.
 
     max_epochs : int, default=60
