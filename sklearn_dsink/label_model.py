@@ -22,9 +22,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize
-from scipy.special import log_softmax
 
-from ._arrays import FloatArray, column_totals, normalize_rows
+from ._arrays import FloatArray, column_totals, log_softmax, normalize_rows
 from .noise_model import noise_matrix_from_posterior
 
 # Share of the uniform distribution mixed into each model: a forest's exact zero is no proof.
@@ -188,7 +187,7 @@ def _pooled(
     exponents: FloatArray, log_scores: Sequence[FloatArray], log_prior: FloatArray | float
 ) -> FloatArray:
     total = sum(t * scores for t, scores in zip(exponents, log_scores, strict=True))
-    return np.asarray(log_softmax(total + log_prior, axis=1))
+    return log_softmax(np.asarray(total + log_prior))
 
 
 def _class_share(posterior: FloatArray, weight: FloatArray) -> FloatArray:
@@ -212,7 +211,7 @@ def _fit_exponents(
 
     def negative(theta: FloatArray) -> tuple[float, FloatArray]:
         logits = np.tensordot(theta[:-1], scores, 1) + theta[-1] * log_share
-        log_eta = log_softmax(logits, axis=1)
+        log_eta = log_softmax(logits)
         gap = share * (posterior - np.exp(log_eta))
         gradient = np.append(np.tensordot(scores, gap, ([1, 2], [0, 1])), gap.sum(0) @ log_share)
         moved = theta - start

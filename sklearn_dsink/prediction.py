@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import log_softmax
 
-from ._arrays import FloatArray
+from ._arrays import FloatArray, log_softmax
 
 
 def pool(log_scores: Sequence[FloatArray], weights: Sequence[float]) -> FloatArray:
@@ -34,7 +33,7 @@ def pool(log_scores: Sequence[FloatArray], weights: Sequence[float]) -> FloatArr
     array([[0.5, 0.5]])
     """
     total = sum(weight * scores for weight, scores in zip(weights, log_scores, strict=True))
-    return np.asarray(log_softmax(total, axis=1))
+    return log_softmax(np.asarray(total))
 
 
 def apply_prior(log_proba: FloatArray, log_prior: FloatArray) -> FloatArray:
@@ -58,7 +57,7 @@ def apply_prior(log_proba: FloatArray, log_prior: FloatArray) -> FloatArray:
     >>> np.exp(apply_prior(np.log([[0.5, 0.5]]), np.log([0.9, 0.1])))
     array([[0.9, 0.1]])
     """
-    return np.asarray(log_softmax(log_proba + log_prior, axis=1))
+    return log_softmax(log_proba + log_prior)
 
 
 def check_prior(class_prior: Any, classes: npt.NDArray[Any]) -> None:
