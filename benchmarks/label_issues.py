@@ -2,12 +2,16 @@
 
     python benchmarks/label_issues.py --data FOLDER --out label_issues.json
 
-Both see the given labels and the out-of-fold probabilities of the same ExtraTrees forest; ours
-starts from the label posterior as surrogate labels. The tail is the third of the classes that is
-smallest by clean counts, and its rows are those that were *given* a tail class. Printed by cell:
-how well wrong labels are ranked, what the flags find and falsely accuse, the precision that was
-expected beside the one that came true, and how far the noise matrix and the class shares are from
-the truth. cleanlab is used as it comes, except that its ranking is shown in both its scores.
+    python benchmarks/label_issues.py --data FOLDER --out fitted.json --fit
+
+Both see the given labels and the same out-of-fold probabilities: those of an ExtraTrees forest,
+with the label posterior for surrogate labels, so that no fitted target helps; with ``--fit``,
+those of a DSinkClassifier's noise_aux, with its surrogate labels. The tail is the third of the
+classes that is smallest by clean counts, and its rows are those that were *given* a tail class.
+Printed by cell: how well wrong labels are ranked, what the flags find and falsely accuse, the
+precision that was expected beside the one that came true, and how far the noise matrix and the
+class shares are from the truth. cleanlab is used as it comes, except that its ranking is shown in
+both its scores.
 """
 
 from __future__ import annotations
@@ -26,6 +30,7 @@ from sklearn.ensemble import ExtraTreesClassifier
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from sklearn_dsink.folds import deal_folds
+from sklearn_dsink import DSinkClassifier
 from sklearn_dsink.inspection import GROUPS, class_groups, find_label_issues
 from sklearn_dsink.noise_model import (
     estimate_noise_matrix,
@@ -85,7 +90,21 @@ def promised(issues: Any, wrong: np.ndarray) -> dict[str, list[float]]:
     return found
 
 
-def run(name: str, seed: int, data: Path | None) -> dict[str, Any]:
+def estimates(
+    cell: Any, y: np.ndarray, n_classes: int, seed: int, fit: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Out-of-fold probabilities, surrogate labels and noise matrix of one cell."""
+    if fit:
+        model = DSinkClassifier(random_state=seed).fit(cell.X_train, y)
+        if len(model.classes_) == n_classes:  # no class lost all of its labels to the noise
+            return model.noise_aux_proba_, model.surrogate_labels_, model.noise_matrix_
+    proba = out_of_fold(cell.X_train, y, n_classes, seed)
+    first = label_posterior(proba, y, estimate_noise_matrix(y, proba))
+    noise_matrix = refine_noise_matrix(y, proba, first)
+    return proba, label_posterior(proba, y, noise_matrix), noise_matrix
+
+
+def run(name: str, seed: int, data: Path | None, fit: bool) -> dict[str, Any]:
     """Measure one cell."""
     cell = make_cell(name, seed, data)
     classes = np.unique(np.concatenate([cell.y_true, cell.y_observed]))
@@ -94,13 +113,11 @@ def run(name: str, seed: int, data: Path | None) -> dict[str, Any]:
     counts = np.bincount(true, minlength=n_classes)
     tail = np.isin(y, np.argsort(counts, kind="stable")[: max(1, round(n_classes / 3))])
 
-    proba = out_of_fold(cell.X_train, y, n_classes, seed)
-    posterior = label_posterior(proba, y, estimate_noise_matrix(y, proba))
+    proba, posterior, noise_matrix = estimates(cell, y, n_classes, seed, fit)
+    shares = posterior.mean(axis=0)
     issues = find_label_issues(
         y, posterior, noise_proba=proba, classes=np.arange(n_classes), class_counts=counts
     ).sort_index()
-    noise_matrix = refine_noise_matrix(y, proba, posterior)
-    shares = label_posterior(proba, y, noise_matrix).mean(axis=0)
 
     joint = compute_confident_joint(y, proba).T.astype(float)
     joint /= joint.sum()
@@ -219,6 +236,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="folder of the .npz sets")
     parser.add_argument("--out", type=Path, help="JSON of the results, read and added to")
     parser.add_argument("--cells", nargs="*", help="default: every cell of the sets at hand")
+    parser.add_argument("--fit", action="store_true", help="fit a DSinkClassifier in each cell")
     parser.add_argument("--seeds", type=int, default=1)
     args = parser.parse_args()
     done = json.loads(args.out.read_text()) if args.out and args.out.exists() else {}
@@ -227,7 +245,7 @@ def main() -> None:
         for seed in range(args.seeds):
             key = f"{name}/{seed}"
             if key not in done:
-                done[key] = run(name, seed, args.data)
+                done[key] = run(name, seed, args.data, args.fit)
                 if args.out:
                     args.out.write_text(json.dumps(done, indent=1))
     report({name: [done[f"{name}/{s}"] for s in range(args.seeds)] for name in names})

@@ -84,10 +84,10 @@ def find_label_issues(
     with its strongest rival instead of asking for a high probability: a clean row of a tail class
     seldom gets one.
 
-    Given `noise_proba`, ``q`` is the label posterior ``noise_proba**2 * T[:, y]``, with the noise
-    matrix ``T`` refined from the surrogate labels by
-    :func:`~sklearn_dsink.noise_model.refine_noise_matrix`. Without it, ``q`` is
-    `surrogate_labels` itself.
+    Without `noise_proba`, ``q`` is `surrogate_labels` itself. With it, ``q`` is the mean of two
+    views that err differently: the surrogate labels, whose target has seen every given label, and
+    the label posterior ``noise_proba**2 * T[:, y]``, out-of-fold, with the noise matrix ``T`` as
+    :func:`~sklearn_dsink.noise_model.refine_noise_matrix` gets it from the surrogate labels.
 
     Parameters
     ----------
@@ -175,7 +175,7 @@ def find_label_issues(
     }
     if "noise" in views:
         matrix = refine_noise_matrix(codes, views["noise"], q, max_iter=int(max_iter))
-        q = label_posterior(views["noise"], codes, matrix)
+        q = (q + label_posterior(views["noise"], codes, matrix)) / 2
 
     rows = np.arange(len(codes))
     best = np.argmax(q, axis=1)
