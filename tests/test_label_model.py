@@ -1,0 +1,102 @@
+"""The label model: known noise, shares and posteriors are found again."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sklearn_dsink.label_model import fit_label_model, smooth_log
+
+
+def observe(true, matrix, rng, skill):
+    """Probabilities of the given labels, as a model of a certain skill has them out of fold."""
+    n_classes = len(matrix)
+    seen = np.where(rng.random(len(true)) < skill, true, rng.integers(n_classes, size=len(true)))
+    clean = np.full((len(true), n_classes), (1 - skill) / n_classes)
+    clean[np.arange(len(true)), seen] += skill
+    return clean @ matrix
+
+
+def simulate(shares=(0.6, 0.3, 0.1), rate=0.3, skills=(0.9, 0.7), n_rows=2000, seed=0):
+    rng = np.random.default_rng(seed)
+    n_classes = len(shares)
+    matrix = np.full((n_classes, n_classes), rate / (n_classes - 1))
+    np.fill_diagonal(matrix, 1 - rate)
+    true = rng.choice(n_classes, size=n_rows, p=shares)
+    y = (rng.random(n_rows)[:, None] > matrix[true].cumsum(axis=1)).sum(axis=1)
+    y = np.minimum(y, n_classes - 1)
+    return true, y, matrix, [observe(true, matrix, rng, skill) for skill in skills]
+
+
+@settings(max_examples=10)
+@given(st.integers(0, 10**6), st.integers(2, 5), st.integers(4, 40))
+def test_any_probabilities_give_a_proper_model(seed, n_classes, n_rows):
+    rng = np.random.default_rng(seed)
+    y = np.append(np.arange(n_classes), rng.integers(n_classes, size=n_rows))
+    proba = rng.dirichlet(np.full(n_classes, 0.1), size=(2, len(y)))
+    model = fit_label_model([smooth_log(part) for part in proba], y)
+    assert np.isfinite(model.posterior).all()
+    np.testing.assert_allclose(model.posterior.sum(axis=1), 1, rtol=1e-5)
+    np.testing.assert_allclose(model.noise_matrix.sum(axis=1), 1)
+    np.testing.assert_allclose(model.class_share.sum(), 1)
+    assert (model.class_share > 0).all()
+    assert (model.noise_matrix > 0).all()
+    assert (model.exponents >= 0).all()
+    assert 0 <= model.prior_exponent <= 1
+
+
+def test_known_noise_and_shares_are_found():
+    true, y, matrix, probas = simulate()
+    model = fit_label_model([smooth_log(proba) for proba in probas], y)
+    given_error = np.abs(np.bincount(y) / len(y) - [0.6, 0.3, 0.1]).sum()
+    assert np.abs(model.class_share - [0.6, 0.3, 0.1]).sum() < given_error
+    assert np.abs(model.noise_matrix - matrix).max() < 0.2
+    right = (model.posterior.argmax(axis=1) == true).mean()
+    assert right > (y == true).mean() + 0.15
+    assert right > max((proba.argmax(axis=1) == true).mean() for proba in probas)
+
+
+def test_the_better_model_gets_the_larger_exponent():
+    _, y, _, probas = simulate(skills=(0.9, 0.2))
+    model = fit_label_model([smooth_log(proba) for proba in probas], y)
+    # Flatter probabilities would need a larger exponent at equal skill.
+    effect = model.exponents * [smooth_log(proba).std() for proba in probas]
+    assert effect[0] > effect[1]
+
+
+def test_a_given_label_moves_the_posterior_towards_it():
+    _, y, _, probas = simulate()
+    scores = [smooth_log(proba) for proba in probas]
+    model = fit_label_model(scores, y)
+    without = np.exp(model.log_proba(scores))
+    np.testing.assert_allclose(without.sum(axis=1), 1)
+    rows = np.arange(len(y))
+    assert (model.posterior[rows, y] >= without[rows, y] - 1e-6).mean() > 0.99
+    np.testing.assert_allclose(model.label(scores, y), model.posterior, atol=0.02)
+
+
+def test_renaming_classes_renames_the_answer():
+    _, y, _, probas = simulate(n_rows=300)
+    order = np.array([2, 0, 1])
+    model = fit_label_model([smooth_log(proba) for proba in probas], y)
+    renamed = fit_label_model(
+        [smooth_log(proba[:, np.argsort(order)]) for proba in probas], order[y]
+    )
+    np.testing.assert_allclose(renamed.posterior[:, order], model.posterior, atol=1e-3)
+
+
+def test_weights_of_one_change_nothing():
+    _, y, _, probas = simulate(n_rows=200)
+    scores = [smooth_log(proba) for proba in probas]
+    plain = fit_label_model(scores, y)
+    weighted = fit_label_model(scores, y, sample_weight=np.ones(len(y)))
+    np.testing.assert_allclose(weighted.posterior, plain.posterior)
+
+
+@pytest.mark.parametrize("n_classes", [2, 7])
+def test_smoothing_keeps_every_class_possible(n_classes):
+    log_proba = smooth_log(np.eye(n_classes))
+    assert np.isfinite(log_proba).all()
+    np.testing.assert_allclose(np.exp(log_proba).sum(axis=1), 1)
