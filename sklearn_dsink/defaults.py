@@ -6,6 +6,8 @@ from typing import Any
 
 from sklearn.ensemble import ExtraTreesClassifier
 from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils import gen_batches
 from skorch import NeuralNetClassifier
 from torch import nn
 
@@ -26,16 +28,16 @@ def default_imb_aux() -> Any:
 
 def default_target(inputs: Float32Array, n_classes: int, verbose: int = 0) -> NeuralNetClassifier:
     """Return an untrained net, for inputs that it standardizes, trained under noise on them."""
-    center = inputs.mean(axis=0, dtype="float64")
-    scale = inputs.std(axis=0, dtype="float64")
-    scale[scale == 0] = 1.0
+    scaler = StandardScaler()
+    for rows in gen_batches(len(inputs), 16_384):  # by blocks: no second copy of the inputs
+        scaler.partial_fit(inputs[rows])
     return make_net(
         inputs.shape[1],
         n_classes,
         criterion=nn.CrossEntropyLoss,
         n_samples=len(inputs),
-        center=center,
-        scale=scale,
+        center=scaler.mean_,
+        scale=scaler.scale_,
         input_noise=0.5,
         verbose=verbose,
     )

@@ -23,6 +23,8 @@ Float32Array = npt.NDArray[np.float32]
 # Sparse rows wider than this are projected: a dense copy would be larger than the machine.
 _WIDEST_DENSE = 512
 _N_COMPONENTS = 256
+# A median of so many rows is as good as that of all, and needs no second copy of X.
+_MEDIAN_ROWS = 50_000
 # Beyond it a number is "huge" and no more; float32 still has room to add some of these up.
 _LARGEST = 1e37
 
@@ -160,7 +162,8 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
                 strategy="median", add_indicator=True, keep_empty_features=True
             ).fit(values)
         else:  # rows with gaps may still come at prediction
-            self._median = np.median(values, axis=0)
+            some = values[:: max(1, len(values) // _MEDIAN_ROWS)]
+            self._median = np.median(some, axis=0)
         encoded = self._fill(values)
         self.n_features_out_ = encoded.shape[1]
         return encoded
