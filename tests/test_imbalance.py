@@ -10,6 +10,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from imblearn.ensemble import (
+    BalancedRandomForestClassifier,
+    EasyEnsembleClassifier,
+    RUSBoostClassifier,
+)
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.stats import norm
 from sklearn.base import clone
@@ -24,7 +29,9 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
 from sklearn_dsink import NetClassifier
+from sklearn_dsink.crossfit import fit_auxiliaries
 from sklearn_dsink.datasets import make_long_tailed
+from sklearn_dsink.folds import make_folds
 from sklearn_dsink.imbalance import (
     ClassBalancedClassifier,
     CRTClassifier,
@@ -426,6 +433,40 @@ def test_grid_search_over_a_net_in_a_pipeline(tail):
         error_score="raise",
     ).fit(*tail)
     assert search.best_params_["logitadjustedclassifier__tau"] in (0.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    "imb_aux",
+    [
+        *(method(**SMALL) for method in NETS),
+        PriorCorrectedClassifier(RandomForestClassifier(10), cv=2),
+        BalancedRandomForestClassifier(10),
+        EasyEnsembleClassifier(3),
+        # Its default, a stump, is worse than random on ten classes and gives up.
+        RUSBoostClassifier(DecisionTreeClassifier(max_depth=4), n_estimators=5),
+    ],
+    ids=lambda estimator: type(estimator).__name__,
+)
+@pytest.mark.filterwarnings("ignore:The number of samples:UserWarning")
+def test_each_serves_as_an_auxiliary(tail, imb_aux):
+    """Out-of-fold, with class names, and two classes smaller than the number of folds."""
+    X, y = tail
+    names = np.array([f"digit {c}" for c in "0123456789"])[y]
+    rng = np.random.RandomState(0)
+    fitted = fit_auxiliaries(
+        {"imb_aux": imb_aux},
+        X,
+        names,
+        classes=np.unique(names),
+        class_share=np.bincount(y) / len(y),
+        folds=make_folds(4, X, y, rng),
+        random_state=rng,
+    )["imb_aux"]
+    assert fitted.proba.shape == (len(y), 10)
+    assert_allclose(fitted.proba.sum(axis=1), 1, rtol=1e-5)
+    # Better than a guess, which columns in another order would not be.
+    assert np.mean(fitted.proba.argmax(axis=1) == y) > 0.2
+    assert fitted.estimator.classes_.tolist() == np.unique(names).tolist()
 
 
 # --- what they are for -----------------------------------------------------------------------
