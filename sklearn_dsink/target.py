@@ -19,7 +19,7 @@ import torch
 from sklearn.base import clone
 from skorch import NeuralNetClassifier
 from skorch.callbacks import Callback, EarlyStopping
-from skorch.dataset import ValidSplit
+from skorch.dataset import ValidSplit, get_len
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
@@ -230,11 +230,14 @@ def log_probabilities(net: NeuralNetClassifier, X: Any, *, corrected: bool) -> F
     ValueError
         If an output is NaN or infinite.
     """
-    parts = [
-        torch.log_softmax(net.criterion_.logits(output, corrected=corrected), dim=1).cpu().numpy()
-        for output in net.forward_iter(X, training=False)
-    ]
-    log_proba = np.concatenate(parts)
+    log_proba: FloatArray = np.empty((0, 0), dtype=np.float32)
+    done = 0
+    for output in net.forward_iter(X, training=False):
+        part = torch.log_softmax(net.criterion_.logits(output, corrected=corrected), dim=1)
+        if not done:  # one array for all: small ones would stay behind in memory
+            log_proba = np.empty((get_len(X), part.shape[1]), dtype=np.float32)
+        log_proba[done : done + len(part)] = part.cpu().numpy()
+        done += len(part)
     bad = int((~np.isfinite(log_proba).all(axis=1)).sum())
     if bad:
         raise ValueError(
