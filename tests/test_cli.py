@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from functools import partial
 
 import numpy as np
@@ -189,20 +188,20 @@ def test_an_interrupted_run_leaves_nothing(table_path, tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_a_killed_process_leaves_nothing(tmp_path):
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-m", "sklearn_dsink", "demo", "--out", str(tmp_path / "out")],
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "TMPDIR": str(tmp_path)},
-    )
-    for line in process.stderr:
-        if line.startswith("auxiliary fits"):
-            break
-    assert any(tmp_path.iterdir())
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=60) == 130
-    time.sleep(0.1)
-    assert [p.name for p in tmp_path.iterdir() if "out" in p.name] == []
+    ) as process:
+        for line in process.stderr:
+            if line.startswith("auxiliary fits"):
+                break
+        assert any(tmp_path.iterdir())
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.slow
