@@ -31,14 +31,11 @@ class Experts:
         Fitted to their training probabilities, in the same order; its rows are left out.
     classes : ndarray of shape (n_classes,)
         Sorted labels.
-    class_share : ndarray of shape (n_classes,)
-        Share of each given label in the training rows.
     """
 
     estimators: dict[str, Any]
     label_model: LabelModel
     classes: npt.NDArray[Any]
-    class_share: FloatArray
 
     def log_proba(self, X: Any) -> FloatArray:
         """Pooled scores for the uniform class prior.
@@ -53,11 +50,12 @@ class Experts:
         log_proba : ndarray of shape (n_samples, n_classes)
             Up to a constant a row.
         """
+        share = self.label_model.class_share  # of a class that a second fit was not taught
         log_scores = [
-            smooth_log(predict_aligned(estimator, X, self.classes, self.class_share, name))
+            smooth_log(predict_aligned(estimator, X, self.classes, share, name))
             for name, estimator in self.estimators.items()
         ]
-        log_prior = np.log(self.label_model.class_share)
+        log_prior = np.log(share)
         return np.asarray(self.label_model.log_proba(log_scores) - log_prior)
 
 
@@ -132,7 +130,6 @@ def gather_evidence(
     share = counts / counts.sum()
     run: dict[str, Any] = {
         "classes": classes,
-        "class_share": share,
         "folds": folds,
         "sample_weight": sample_weight,
         "n_jobs": n_jobs,
@@ -142,6 +139,7 @@ def gather_evidence(
         auxiliaries,
         X,
         classes[codes],
+        class_share=share,
         nested=refine and folds is not None and len(folds) > 2,
         fit_params=fit_params,
         random_state=random_state,
@@ -156,7 +154,6 @@ def gather_evidence(
         {name: aux.estimator for name, aux in experts.items()},
         replace(model, posterior=model.posterior[:0]),
         classes,
-        share,
     )
     return Evidence(first, model, pooled)
 

@@ -69,7 +69,6 @@ def refit_auxiliaries(
     codes: npt.NDArray[np.integer[Any]],
     *,
     classes: npt.NDArray[Any],
-    class_share: FloatArray,
     folds: list[Fold],
     balance: dict[str, float],
     sample_weight: FloatArray | None = None,
@@ -90,8 +89,6 @@ def refit_auxiliaries(
         Given labels as codes.
     classes : ndarray of shape (n_classes,)
         Labels of the codes.
-    class_share : ndarray of shape (n_classes,)
-        Share of each class in the training rows.
     folds : list of (train, test)
         The folds that the auxiliaries were fitted with.
     balance : dict of str to float
@@ -135,7 +132,7 @@ def refit_auxiliaries(
         jobs,
         X,
         classes=classes,
-        class_share=class_share,
+        class_share=model.class_share,
         n_jobs=n_jobs,
         title="refits on corrected labels",
         verbose=verbose,

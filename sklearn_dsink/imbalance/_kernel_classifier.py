@@ -37,7 +37,7 @@ class KernelClassifier(ClassifierMixin, BaseEstimator):
         Strengths of the regularisation to choose from.
     gamma : float or None, default=None
         ``exp(-gamma * squared distance)`` of standardized rows; None is ``1 / n_features``.
-    n_landmarks : int, default=1000
+    n_landmarks : int, default=1500
         Most training rows that the kernel is taken at.  Time grows with its square.
     balance : float, default=0.5
         Rows of a class of total weight ``n`` weigh ``n ** -balance``: 0 leaves the classes as
@@ -88,7 +88,7 @@ class KernelClassifier(ClassifierMixin, BaseEstimator):
         *,
         alphas: npt.ArrayLike = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0),
         gamma: float | None = None,
-        n_landmarks: int = 1000,
+        n_landmarks: int = 1500,
         balance: float = 0.5,
         floor: float = 0.01,
         random_state: Any = None,
