@@ -91,7 +91,7 @@ def test_the_ways_to_predict_agree():
         {"class_marginal": "imb_aux"},
         {"class_marginal": "noise_aux"},
         {"class_marginal": [5, 3, 2]},
-        {"base_loss": None},
+        {"base_loss": "cross_entropy"},
         {"base_loss": losses.GCE()},
         {"base_loss": torch.nn.CrossEntropyLoss(reduction="none")},
         {"prior_correction": False},
@@ -103,10 +103,12 @@ def test_the_ways_to_predict_agree():
         {"solver": "pot"},
         {"cv": None},
         {"cv": 4},
-        {"alpha": 0},
+        {"alpha": 0, "base_loss": "cross_entropy"},
         {"random_state": np.random.RandomState(0)},
     ],
-    ids=str,
+    ids=lambda settings: "-".join(
+        f"{key}={type(value).__name__}" for key, value in settings.items()
+    ),
 )
 def test_every_setting_gives_a_working_classifier(settings):
     clf = quick(**settings).fit(X, Y)
