@@ -34,20 +34,11 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def best_of(function: Callable[[], Any], repeats: int = 3) -> float:
-    """Return the shortest of some runs in seconds: what else runs can only make it longer."""
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        function()
-        times.append(time.perf_counter() - start)
-    return min(times)
-
-
 def wall_and_cpu(function: Callable[[], Any], repeats: int = 1) -> dict[str, float]:
     """Return the shortest wall time and the shortest processor time of some runs, in seconds.
 
-    Processor time hardly moves when other programs want the same cores.
+    Of one thread alone on a machine they are the same; processor time hardly moves when other
+    programs want the same cores.
     """
     wall, cpu = [], []
     for _ in range(repeats):
@@ -106,7 +97,7 @@ def copy_bandwidth(size: int = 2**28) -> float:
     """Return the bytes per second, read and written, of copying an array larger than any cache."""
     source, target = np.ones(size // 4, np.float32), np.empty(size // 4, np.float32)
     target[:] = source
-    return 2 * source.nbytes / best_of(lambda: np.copyto(target, source), 7)
+    return 2 * source.nbytes / wall_and_cpu(lambda: np.copyto(target, source), 15)["cpu"]
 
 
 def machine() -> dict[str, Any]:
