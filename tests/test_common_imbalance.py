@@ -28,7 +28,7 @@ BATCHES = (
     "one, as in SGDClassifier"
 )
 # The checks look at behaviour: a small net, trained briefly, shows it.
-SMALL = {"hidden_layer_sizes": (32,), "max_epochs": 15, "lr": 1e-2}
+SMALL = {"hidden_layer_sizes": (32,), "max_epochs": 8, "lr": 2e-2}
 
 
 def expected_failed_checks(estimator):
@@ -40,12 +40,12 @@ def expected_failed_checks(estimator):
 @parametrize_with_checks(
     [
         ClassBalancedClassifier(**SMALL),
-        CRTClassifier(**SMALL),
+        CRTClassifier(head_epochs=3, **SMALL),
         FocalClassifier(**SMALL),
         KernelClassifier(),
         LDAMClassifier(**SMALL),
         LogitAdjustedClassifier(**SMALL),
-        LWSClassifier(**SMALL),
+        LWSClassifier(head_epochs=3, **SMALL),
         PriorCorrectedClassifier(ExtraTreesClassifier(5), cv=2),
         PriorCorrectedClassifier(LogisticRegression(), prior="counts"),
         TauNormClassifier(**SMALL),
