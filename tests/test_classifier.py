@@ -100,7 +100,7 @@ def test_the_ways_to_predict_agree():
         {"relaxation": 10.0},
         {"warmup": 99},
         {"warmup": 0, "renew_every": 2},
-        {"solver": "pot"},
+        {"solver": "pot", "max_iter": 20_000},
         {"cv": None},
         {"cv": 4},
         {"alpha": 0, "base_loss": "cross_entropy"},
