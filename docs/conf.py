@@ -66,4 +66,6 @@ html_theme_options = {
     "footer_end": [],
 }
 # Short pages need no empty column on the left.
-html_sidebars = {name: [] for name in ("index", "install", "method", "auxiliaries", "transport")}
+html_sidebars = {
+    name: [] for name in ("index", "install", "method", "auxiliaries", "transport", "inspection")
+}
