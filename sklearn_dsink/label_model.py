@@ -116,7 +116,7 @@ def fit_label_model(
     y: npt.NDArray[np.integer[Any]],
     *,
     sample_weight: FloatArray | None = None,
-    n_iter: int = 15,
+    n_iter: int = 10,
     pseudo_count: float = 10.0,
 ) -> LabelModel:
     """Fit exponents, class shares and noise matrix to the given labels.
@@ -129,7 +129,7 @@ def fit_label_model(
         Given labels as codes ``0..n_classes-1``.
     sample_weight : ndarray of shape (n_samples,), default=None
         Weights of mean 1; None weighs all alike.
-    n_iter : int, default=15
+    n_iter : int, default=10
         Rounds of expectation-maximisation.
     pseudo_count : float, default=10.0
         Rows by which each row of the noise matrix is held to "kept, or moved to any class".
