@@ -89,7 +89,7 @@ print(f"wrong training labels (40 %) whose surrogate label is right: {np.mean(re
 # classes fewer than 20.  Right, the class shares of the last seed: the noise has hidden the tail,
 # the surrogate labels bring it back.
 
-fig, (left, right) = plt.subplots(1, 2, figsize=(12, 4.6), layout="constrained")
+fig, (left, right) = plt.subplots(1, 2, figsize=(12, 5), layout="constrained")
 positions = np.arange(len(mean.columns))
 colors = ["#bbbbbb", "#88ccee", "#44aa99", "#ddcc77", "#cc3311"]  # colour-blind safe
 for number, (method, color) in enumerate(zip(mean.index, colors, strict=True)):
