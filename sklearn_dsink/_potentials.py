@@ -29,8 +29,11 @@ Array = Any
 # operations per second than a pass that waits for memory (benchmarks/bench_transport.py).
 GEMM_GAIN = 13.0
 
-# Passes without progress after which rounding, not the method, is what is left.
+# Steps without progress after which rounding, not the method, is what is left.
 PATIENCE = 30
+
+# Smallest share of the Sinkhorn step mixed into a Newton step that does not help.
+LEAST_DAMPING = 1e-8
 
 # A curvature is used again as long as it shrinks the gap by this factor or more at each step.
 GOOD_CONTRACTION = 0.2
@@ -104,8 +107,8 @@ def minimise(
     n_iter = 1
     contraction = damping = 1.0
     curvature: tuple[Array, Array] | None = None
-    best, best_at = gap, n_iter
-    while gap > tol and n_iter < max_iter and n_iter - best_at < PATIENCE:
+    best, stalled = gap, 0
+    while gap > tol and n_iter < max_iter and stalled < PATIENCE:
         if damping == 1.0 and n_iter > 1:
             # Passes that Sinkhorn still needs at its present rate, against those of Newton.
             left = np.log(gap / tol) / -np.log(min(contraction, 0.999))
@@ -124,14 +127,15 @@ def minimise(
         n_iter += 1
         helps = trial_gap < gap and float(trial_totals.min()) > 0
         if damping < 1.0 and not helps:
-            # Towards the Sinkhorn step, which always lowers the semi-dual.
-            damping = (1.0 + damping) / 2 if damping < 0.9 else 1.0
+            # Towards the Sinkhorn step, which always lowers the semi-dual. In powers of 100, since
+            # labels near one-hot have almost no curvature, and Newton steps far too long.
+            damping = min(100 * max(damping, LEAST_DAMPING), 1.0)
             continue
         contraction = trial_gap / gap
-        damping = 0.0 if damping < 1.0 else 1.0
+        if damping < 1.0:
+            damping = damping / 10 if damping > LEAST_DAMPING else 0.0
         potentials, totals, gap = trial, trial_totals, trial_gap
-        if gap < best:
-            best, best_at = gap, n_iter
+        best, stalled = (gap, 0) if gap < best else (best, stalled + 1)
     return potentials, n_iter, totals, gap
 
 

@@ -433,3 +433,14 @@ def test_floor_keeps_the_order_and_the_sum():
     assert shares.min() == pytest.approx(0.05)
     assert (np.diff(shares) < 0).all()
     assert_allclose(floor_marginal([2, 3, 5], 0), [0.2, 0.3, 0.5])
+
+
+@pytest.mark.parametrize("solver", ["auto", "potentials"])
+def test_labels_near_one_hot_are_moved_far(solver):
+    """Regression: Newton steps that overshot gave way to Sinkhorn steps that crawled."""
+    counts = np.array([63, 56, 58])
+    labels = np.repeat([0, 1, 2], counts)
+    scores = np.log(np.clip(np.eye(3)[labels], 1e-6, None))
+    result = solve(scores, (counts + 1) / (counts + 1).sum(), solver=solver)
+    assert result.converged
+    assert result.n_iter < 100
