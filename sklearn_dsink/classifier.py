@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
@@ -165,6 +166,8 @@ class DSinkClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         Iterations of the last transport, which `max_iter` bounds.
     transport_error_ : float
         L1 distance of its class shares from `class_marginal_`.
+    timings_ : dict of str to float
+        Seconds of each stage of the fit.
     history_ : list of dict
         An entry an epoch: ``train_loss``, ``marginal_error``, ``labels_moved``, ...
 
@@ -270,7 +273,9 @@ class DSinkClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         return request_weights(default_imb_aux()) if self.imb_aux is None else self.imb_aux
 
     def _get_target(self, inputs: Float32Array, n_classes: int) -> NeuralNetClassifier:
-        return default_target(inputs, n_classes) if self.target is None else self.target
+        if self.target is None:
+            return default_target(inputs, n_classes, verbose=int(self.verbose >= 2))
+        return self.target
 
     @_fit_context(prefer_skip_nested_validation=False)
     def fit(self, X: Any, y: Any, sample_weight: Any = None, **params: Any) -> DSinkClassifier:
@@ -310,6 +315,7 @@ class DSinkClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         X, codes, weight = self._validate(X, y, sample_weight)
         n_classes = len(self.classes_)
         rng = check_random_state(self.random_state)
+        start = time.perf_counter()
 
         auxiliaries = {"noise_aux": self._get_noise_aux(), "imb_aux": self._get_imb_aux()}
         evidence = gather_evidence(
@@ -328,6 +334,7 @@ class DSinkClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         )
         model, noise = evidence.label_model, evidence.auxiliaries["noise_aux"]
         marginal = self._class_marginal(evidence, weight)
+        learnt = time.perf_counter()
 
         labeler = SurrogateLabeler(
             safe_log(model.posterior if self.noise_correction else noise.proba),
@@ -373,6 +380,10 @@ class DSinkClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         self.class_potentials_ = labeler.result.potentials
         self.transport_n_iter_ = self.n_iter_ = labeler.result.n_iter
         self.transport_error_ = labeler.result.marginal_error
+        self.timings_ = {
+            "auxiliaries and label model": learnt - start,
+            "target and transport": time.perf_counter() - learnt,
+        }
         self.history_ = [
             {key: value for key, value in epoch.items() if key != "batches"}
             for epoch in target.history
