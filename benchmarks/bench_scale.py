@@ -4,8 +4,8 @@
     python benchmarks/bench_scale.py --rows 10000 100000
 
 Two auxiliaries that scale, five folds, five target epochs with a renewal after each but the last.
-Each size runs on one thread, in a process of its own, so that its peak memory is its own. Times are
-processor seconds, which other programs hardly change.
+Each size runs on one thread, in a process of its own, so that its peak memory is its own. Times
+are processor seconds, which other programs hardly change.
 """
 
 from __future__ import annotations
