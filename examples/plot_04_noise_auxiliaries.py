@@ -95,7 +95,8 @@ plt.show()
 search = GridSearchCV(
     NetClassifier(**net), {"loss": ["cross_entropy", GCE(0.3), GCE(0.7)]}, cv=3
 ).fit(X, y_given)
-print("chosen:", search.best_params_["loss"], f"q={getattr(search.best_params_['loss'], 'q', 0)}")
+chosen = search.best_params_["loss"]
+print("chosen:", chosen if isinstance(chosen, str) else f"GCE with q={chosen.q}")
 print(f"accuracy on clean test rows {search.score(X_test, y_test):.3f}")
 
 # %%
