@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
 from typing import Any
 
@@ -12,6 +13,9 @@ from ._kernel import exact_totals, float64, namespace
 from ._potentials import distance_to_optimum
 
 Array = Any
+
+# They are one per process: of two threads that change them, one would undo the other's.
+_WARNING_FILTERS = threading.Lock()
 
 # Beyond a range of about 700 exp() leaves float64, and POT has to work with logarithms.
 PLAIN_RANGE = 600.0
@@ -46,9 +50,8 @@ def solve_pot(
     plain = float(shifted.min()) > -PLAIN_RANGE
     start = start - start.max()
     cost = -2.0 * shifted
-    with warnings.catch_warnings():
+    with _WARNING_FILTERS, np.errstate(all="ignore"), warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=UserWarning)
-        warnings.filterwarnings("ignore", category=RuntimeWarning)
         if np.isinf(gamma):
             potentials, n_iter = _balanced(cost, mass, marginal, tol, max_iter, start, plain)
         else:
@@ -70,6 +73,7 @@ def _balanced(
         "stopThr": tol / np.sqrt(len(marginal)),
         "warmstart": (row, start),
         "log": True,
+        "warn": False,
     }
     n_iter = 0
     if plain:

@@ -132,10 +132,13 @@ class TensorIterator:
     def _one_source(self, array: Any) -> Any:
         if sparse.issparse(array):
             return array.tocsr()
-        with warnings.catch_warnings():
-            # A pandas frame's values or a memmap may be read-only: batches are only read.
-            warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-            tensor = torch.as_tensor(array if torch.is_tensor(array) else np.asarray(array))
+        array = array if torch.is_tensor(array) else np.asarray(array)
+        if torch.is_tensor(array) or array.flags.writeable:
+            tensor = torch.as_tensor(array)
+        else:  # a frame's values or a memmap: batches are only read
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+                tensor = torch.as_tensor(array)
         if self.device.type == "cuda" and tensor.nbytes <= _RESIDENT_BYTES:
             return tensor.to(self.device)
         return tensor

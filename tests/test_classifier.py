@@ -127,7 +127,7 @@ def test_relaxation_goes_from_the_evidence_to_the_class_shares():
     shares = np.array([0.2, 0.2, 0.6])
     gaps = [
         np.abs(
-            quick(class_marginal=shares, relaxation=relaxation, alpha=0)
+            quick(class_marginal=shares, relaxation=relaxation)
             .fit(X, Y)
             .surrogate_labels_.mean(axis=0)
             - shares

@@ -199,7 +199,7 @@ def test_alpha_0_is_the_plainly_trained_net_bit_for_bit(shuffle):
 
 
 def test_alpha_0_does_not_hear_the_auxiliaries():
-    options = {"alpha": 0.0, "prior_correction": False, "class_marginal": [0.5, 0.3, 0.2]}
+    options = {"alpha": 0.0, "base_loss": "cross_entropy", "prior_correction": False}
     inputs = X.astype(np.float32)
     outputs = [
         log_probabilities(
