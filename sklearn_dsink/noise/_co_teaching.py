@@ -12,8 +12,8 @@ import torch
 from sklearn.utils._param_validation import Interval, StrOptions
 from torch.nn import functional as F
 
+from .._base_net import BaseNetClassifier
 from ..losses import SampleLoss
-from ..net_classifier import BaseNetClassifier
 from ._cross_fit import wrong_label_rates
 from ._twin import TwinNet, twin_cross_entropy
 

@@ -16,8 +16,8 @@ from skorch.callbacks import Callback
 from torch.nn import functional as F
 
 from .._arrays import FloatArray
+from .._base_net import BaseNetClassifier
 from ..losses import SampleLoss, soft_cross_entropy
-from ..net_classifier import BaseNetClassifier
 from ._twin import TwinNet, twin_cross_entropy
 
 # Fewer losses than this are no ground for a mixture of their own.

@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.utils._param_validation import Interval
 
+from .._base_net import BaseNetClassifier
 from ..folds import deal_folds
 from ..losses import CrossEntropy, SampleLoss
-from ..net_classifier import BaseNetClassifier
 
 
 class EarlyStoppedNet(BaseNetClassifier):

@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 import numpy as np
 from sklearn.utils._param_validation import Interval
 
+from .._base_net import BaseNetClassifier
 from ..losses import ELR, SampleLoss
-from ..net_classifier import BaseNetClassifier
 
 
 class ELRClassifier(BaseNetClassifier):

@@ -14,8 +14,8 @@ from sklearn.preprocessing import normalize
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from .._arrays import FloatArray, normalize_rows
+from .._base_net import BaseNetClassifier
 from ..losses import SampleLoss, soft_cross_entropy
-from ..net_classifier import BaseNetClassifier
 
 
 def neighbor_label_shares(

@@ -1,0 +1,355 @@
+"""The base of our net classifiers: scikit-learn outside, a skorch net inside."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from numbers import Integral, Real
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from scipy import sparse
+from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
+from sklearn.model_selection import train_test_split
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils import check_random_state, gen_batches
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.class_weight import compute_sample_weight
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from skorch.callbacks import Callback, EarlyStopping
+from skorch.dataset import Dataset
+from skorch.helper import predefined_split
+
+from ._seeding import seeded
+from .losses import SampleLoss, WeightedMean
+from .nets import few_threads, make_net, quantile_bins
+
+
+class LossEpochs(Callback):
+    """Tell the criterion's loss which epoch begins, for losses that change in training."""
+
+    def on_epoch_begin(self, net: Any, **kwargs: Any) -> None:
+        """Pass on the number of finished epochs and of all epochs."""
+        net.criterion_.loss.set_epoch(len(net.history) - 1, net.max_epochs)
+
+
+class StopAfter(Callback):
+    """End the training after a number of epochs, whatever the schedule had planned."""
+
+    def __init__(self, n_epochs: int) -> None:
+        self.n_epochs = n_epochs
+
+    def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
+        """Stop as skorch's own callbacks do: by the exception that its loop catches."""
+        if len(net.history) >= self.n_epochs:
+            raise KeyboardInterrupt
+
+
+class BaseNetClassifier(ClassifierMixin, BaseEstimator):
+    """A tabular net trained with one loss; subclasses say which.
+
+    A subclass stores its own parameters and implements :meth:`_make_loss`. It may extend
+    :meth:`_net_options` (what :func:`~sklearn_dsink.nets.make_net` is called with) and
+    :meth:`_make_callbacks`.
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "hidden_layer_sizes": ["array-like"],
+        "numeric_embedding": [StrOptions({"piecewise"}), None],
+        "dropout": [Interval(Real, 0, 1, closed="left")],
+        "max_epochs": [Interval(Integral, 1, None, closed="left")],
+        "batch_size": [Interval(Integral, 2, None, closed="left"), None],
+        "lr": [Interval(Real, 0, None, closed="neither")],
+        "weight_decay": [Interval(Real, 0, None, closed="left")],
+        "class_weight": [StrOptions({"balanced"}), dict, None],
+        "early_stopping": ["boolean"],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "patience": [Interval(Integral, 1, None, closed="left")],
+        "callbacks": [list, tuple, None],
+        "device": [str],
+        "compile": ["boolean"],
+        "verbose": ["verbose"],
+        "random_state": ["random_state"],
+    }
+
+    classes_: npt.NDArray[Any]
+    n_features_in_: int
+
+    def __init__(
+        self,
+        *,
+        hidden_layer_sizes: Sequence[int] = (256,),
+        numeric_embedding: str | None = None,
+        dropout: float = 0.1,
+        max_epochs: int = 60,
+        batch_size: int | None = None,
+        lr: float = 2e-3,
+        weight_decay: float = 1e-2,
+        class_weight: str | dict[Any, float] | None = None,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.15,
+        patience: int = 10,
+        callbacks: Sequence[Any] | None = None,
+        device: str = "cpu",
+        compile: bool = False,
+        verbose: int = 0,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None:
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.numeric_embedding = numeric_embedding
+        self.dropout = dropout
+        self.max_epochs = max_epochs
+        self.batch_size = batch_size
+        self.lr = lr
+        self.weight_decay = weight_decay
+        self.class_weight = class_weight
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.patience = patience
+        self.callbacks = callbacks
+        self.device = device
+        self.compile = compile
+        self.verbose = verbose
+        self.random_state = random_state
+
+    def _make_loss(self) -> SampleLoss:
+        """Return a new loss for one fit."""
+        raise NotImplementedError
+
+    def _make_callbacks(self) -> list[Any]:
+        """Return new skorch callbacks for one fit."""
+        own: list[Any] = [("loss_epochs", LossEpochs())]
+        if self.early_stopping:
+            own.append(("early_stopping", EarlyStopping(patience=self.patience, load_best=True)))
+            own[-1][1].sink = print if self.verbose else _no_sink
+        return own + copy.deepcopy(list(self.callbacks or []))
+
+    def _net_options(self) -> dict[str, Any]:
+        """Return further arguments for `make_net`."""
+        return {}
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(
+        self, X: Any, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None
+    ) -> BaseNetClassifier:
+        """Train the net.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Inputs; computed with in float32. Sparse rows are made dense batch by batch.
+
+        y : array-like of shape (n_samples,)
+            Labels of any type that scikit-learn takes; at least two classes.
+
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+            Weights of the samples' losses; not negative. Samples of weight 0 are left out.
+
+        Returns
+        -------
+        self : object
+
+        Raises
+        ------
+        ValueError
+            When a parameter or the data is not as described, or training diverged.
+        """
+        X, y = validate_data(self, X, y, accept_sparse="csr", dtype=np.float32)
+        check_classification_targets(y)
+        self.classes_, codes = np.unique(y, return_inverse=True)
+        weight = _check_sample_weight(
+            sample_weight, X, dtype=np.float32, ensure_non_negative=True, copy=True
+        )
+        if self.class_weight is not None:
+            weight *= compute_sample_weight(self.class_weight, y).astype(np.float32)
+        used = np.flatnonzero(weight)
+        if len(np.unique(codes[used])) < 2:
+            raise ValueError(
+                f"{type(self).__name__} needs at least two classes in y, but found only one class"
+                + (" among the samples of positive weight." if len(used) < len(codes) else ".")
+            )
+        if len(used) < len(codes):
+            X, codes, weight = X[used], codes[used], weight[used]
+        seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
+        with seeded(seed):
+            self._fit_net(X, codes, weight / weight.mean(), seed)
+        return self
+
+    def _fit_net(
+        self,
+        X: Any,
+        codes: npt.NDArray[np.int64],
+        weight: npt.NDArray[np.float32],
+        seed: int,
+        *,
+        valid: npt.NDArray[np.int64] | None = None,
+        n_epochs: int | None = None,
+    ) -> None:
+        """Train on checked data: float32 rows, labels 0..n_classes-1, weights of mean 1.
+
+        The rows `valid` are held back and their loss is written into the history; without them
+        early stopping draws its own. `n_epochs` ends a schedule of `max_epochs` ahead of time.
+        """
+        n_samples, n_classes = X.shape[0], len(self.classes_)
+        target = {
+            "label": codes.astype(np.int64),
+            "weight": weight,
+            "index": np.arange(n_samples),
+        }
+        if valid is None and self.early_stopping:
+            valid = self._validation_rows(codes, seed)
+        train = np.arange(n_samples)
+        if valid is not None:
+            train = np.setdiff1d(train, valid)
+        center, scale = _moments(X, weight)
+        loss = self._make_loss()
+        counts = np.bincount(codes[train], weights=weight[train], minlength=n_classes)
+        loss.prepare(torch.as_tensor(counts, dtype=torch.float32), n_samples)
+        callbacks = self._make_callbacks()
+        if n_epochs is not None:
+            callbacks.append(("stop_after", StopAfter(n_epochs)))
+        options: dict[str, Any] = {
+            "criterion": WeightedMean(loss),
+            "n_samples": len(train),
+            "hidden_layer_sizes": tuple(self.hidden_layer_sizes),
+            "max_epochs": self.max_epochs,
+            "batch_size": self.batch_size,
+            "lr": self.lr,
+            "weight_decay": self.weight_decay,
+            "dropout": self.dropout,
+            "device": self.device,
+            "callbacks": callbacks,
+            "compile": self.compile,
+            "verbose": int(self.verbose),
+            "center": center,
+            "scale": scale,
+        }
+        if self.numeric_embedding == "piecewise":
+            if sparse.issparse(X):
+                raise ValueError(
+                    "numeric_embedding='piecewise' needs dense X, got a sparse matrix; "
+                    "use numeric_embedding=None or X.toarray()."
+                )
+            options["bins"] = quantile_bins(X, center, scale)
+        if valid is not None:
+            options["train_split"] = predefined_split(Dataset(X[valid], _rows(target, valid)))
+            X, target = X[train], _rows(target, train)
+        net = make_net(X.shape[1], n_classes, **(options | self._net_options()))
+        with few_threads(X.shape[1], self.hidden_layer_sizes, net.batch_size):
+            net.fit(X, target)
+        self.net_ = net
+        self.history_ = [
+            {key: value for key, value in epoch.items() if key != "batches"}
+            for epoch in net.history.to_list()
+        ]
+        self.n_iter_ = len(self.history_)
+        may_stop = self.early_stopping or self.callbacks or n_epochs is not None
+        if not may_stop and self.n_iter_ < self.max_epochs:
+            # skorch swallows it; callbacks, though, stop training by this exception too.
+            raise KeyboardInterrupt
+        if not np.isfinite(self.history_[-1]["train_loss"]):
+            raise ValueError(
+                f"Training diverged: the loss is {self.history_[-1]['train_loss']} after "
+                f"{self.n_iter_} epochs. Lower lr (now {self.lr}) or check X for huge values."
+            )
+
+    def _validation_rows(self, codes: npt.NDArray[np.int64], seed: int) -> npt.NDArray[np.int64]:
+        """Draw the rows to hold back; classes of one row stay in training."""
+        counts = np.bincount(codes)
+        rows = np.arange(len(codes))
+        lone = counts[codes] < 2
+        n_valid = int(np.ceil(self.validation_fraction * np.sum(~lone)))
+        n_classes = int(np.sum(counts >= 2))
+        stratify = codes[~lone] if n_classes <= n_valid <= np.sum(~lone) - n_classes else None
+        if np.sum(~lone) < 2:
+            raise ValueError(
+                "early_stopping=True needs a class of at least two samples to validate on; "
+                "set early_stopping=False."
+            )
+        _, valid = train_test_split(
+            rows[~lone], test_size=self.validation_fraction, stratify=stratify, random_state=seed
+        )
+        return valid
+
+    def _logits(self, X: Any) -> npt.NDArray[np.float32]:
+        check_is_fitted(self)
+        X = validate_data(self, X, accept_sparse="csr", dtype=np.float32, reset=False)
+        with few_threads(X.shape[1], self.hidden_layer_sizes, min(X.shape[0], 4096)):
+            logits: npt.NDArray[np.float32] = self.net_.forward(X).cpu().numpy()
+        return logits
+
+    def decision_function(self, X: Any) -> npt.NDArray[np.float32]:
+        """Return the net's logits.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Inputs.
+
+        Returns
+        -------
+        scores : ndarray of shape (n_samples, n_classes), or (n_samples,) for two classes
+            Logits; for two classes that of ``classes_[1]`` less that of ``classes_[0]``.
+        """
+        logits = self._logits(X)
+        return logits[:, 1] - logits[:, 0] if len(self.classes_) == 2 else logits
+
+    def predict_proba(self, X: Any) -> npt.NDArray[np.float32]:
+        """Return class probabilities.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Inputs.
+
+        Returns
+        -------
+        proba : ndarray of shape (n_samples, n_classes)
+            Columns in the order of ``classes_``; float32, rows sum to 1.
+        """
+        logits = torch.from_numpy(self._logits(X))
+        proba: npt.NDArray[np.float32] = torch.softmax(logits, dim=1).numpy()
+        return proba
+
+    def predict(self, X: Any) -> npt.NDArray[Any]:
+        """Return the most probable class of each sample.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Inputs.
+
+        Returns
+        -------
+        y : ndarray of shape (n_samples,)
+        """
+        check_is_fitted(self)
+        labels: npt.NDArray[Any] = self.classes_[self._logits(X).argmax(axis=1)]
+        return labels
+
+    def __sklearn_tags__(self) -> Any:
+        """Return the estimator's tags."""
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = self.numeric_embedding is None
+        return tags
+
+
+def _moments(
+    X: Any, weight: npt.NDArray[np.float32]
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Weighted mean and standard deviation of each feature."""
+    scaler = StandardScaler(with_mean=not sparse.issparse(X))  # it finds the mean all the same
+    for rows in gen_batches(X.shape[0], 16_384):  # by blocks: no float64 copy of X
+        scaler.partial_fit(X[rows], sample_weight=weight[rows])
+    return scaler.mean_, scaler.scale_
+
+
+def _rows(target: dict[str, Any], rows: npt.NDArray[np.int64]) -> dict[str, Any]:
+    return {key: values[rows] for key, values in target.items()}
+
+
+def _no_sink(*args: Any, **kwargs: Any) -> None:
+    """Print nothing; at module level so that nets holding it can be pickled."""

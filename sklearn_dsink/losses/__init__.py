@@ -1,0 +1,51 @@
+"""Classification losses on logits, one value a sample.
+
+Each loss is a module whose ``forward(logits, labels)`` gives losses of shape (n_samples,) from
+logits of shape (n_samples, n_classes) and int64 labels. With p the softmax of the logits z and y
+the label, formulas below speak of p_y; they are computed from log p, so that no value or gradient
+is lost where p_y is 0 or 1.
+
+Besides ``forward`` a loss may use two hooks, which :class:`~sklearn_dsink.NetClassifier` calls:
+``prepare(class_counts, n_samples)`` once before training, ``set_epoch(epoch, n_epochs)`` before
+each epoch. A loss with ``needs_index`` receives the training row of each sample as a third
+argument. :class:`WeightedMean` makes a loss a criterion for skorch.
+"""
+
+from __future__ import annotations
+
+from ._base import CrossEntropy, SampleLoss, WeightedMean, log_prob_of, soft_cross_entropy
+from ._imbalance import LDAM, ClassBalanced, Focal, LogitAdjusted, effective_number_weights
+from ._noise import AGCE, ELR, GCE, SCE, ActivePassive
+
+__all__ = [
+    "AGCE",
+    "ELR",
+    "GCE",
+    "LDAM",
+    "LOSSES",
+    "SCE",
+    "ActivePassive",
+    "ClassBalanced",
+    "CrossEntropy",
+    "Focal",
+    "LogitAdjusted",
+    "SampleLoss",
+    "WeightedMean",
+    "effective_number_weights",
+    "log_prob_of",
+    "soft_cross_entropy",
+]
+
+#: Losses by name, with their published defaults.
+LOSSES: dict[str, type[SampleLoss]] = {
+    "cross_entropy": CrossEntropy,
+    "gce": GCE,
+    "sce": SCE,
+    "active_passive": ActivePassive,
+    "agce": AGCE,
+    "elr": ELR,
+    "logit_adjusted": LogitAdjusted,
+    "focal": Focal,
+    "ldam": LDAM,
+    "class_balanced": ClassBalanced,
+}
