@@ -14,6 +14,7 @@ import pytest
 import torch
 from _quick import make_blobs, quick, tiny_net
 from cleanlab.classification import CleanLearning
+from cleanlab.filter import find_label_issues
 from imblearn.ensemble import BalancedRandomForestClassifier
 from imblearn.over_sampling import RandomOverSampler
 from imblearn.pipeline import Pipeline as SamplingPipeline
@@ -25,12 +26,14 @@ from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import make_column_transformer
 from sklearn.ensemble import BaggingClassifier, HistGradientBoostingClassifier, StackingClassifier
 from sklearn.exceptions import UnsetMetadataPassedError
+from sklearn.experimental import enable_halving_search_cv  # noqa: F401
 from sklearn.frozen import FrozenEstimator
 from sklearn.inspection import permutation_importance
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import (
     GridSearchCV,
     GroupKFold,
+    HalvingGridSearchCV,
     RandomizedSearchCV,
     StratifiedKFold,
     TunedThresholdClassifierCV,
@@ -41,7 +44,13 @@ from sklearn.multiclass import OneVsRestClassifier
 from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
-from skorch.callbacks import Checkpoint, EarlyStopping, GradientNormClipping, LRScheduler
+from skorch.callbacks import (
+    Checkpoint,
+    EarlyStopping,
+    GradientNormClipping,
+    LRScheduler,
+    ProgressBar,
+)
 from skorch.dataset import ValidSplit
 from torch import nn
 
@@ -168,6 +177,7 @@ def test_target_keeps_what_is_its_own(tmp_path):
         callbacks=[
             ("schedule", LRScheduler("StepLR", step_size=1, gamma=0.5)),
             ("clip", GradientNormClipping(1.0)),
+            ("bar", ProgressBar()),
             ("save", Checkpoint(monitor="train_loss_best", dirname=str(tmp_path))),
         ],
         max_epochs=4,
@@ -383,3 +393,15 @@ def test_warnings_of_an_auxiliary_reach_the_user():
         warnings.simplefilter("always")
         quick(noise_aux=LogisticRegression(max_iter=1)).fit(X, Y)
     assert any("lbfgs failed to converge" in str(warning.message) for warning in caught)
+
+
+def test_cleanlab_reads_the_out_of_fold_probabilities():
+    X, y, true = make_blobs((60, 50, 40), flip=0.1)
+    clf = quick().fit(X, y)
+    issues = find_label_issues(y, clf.noise_aux_proba_, n_jobs=1)
+    assert (y != true)[issues].mean() > 0.5
+
+
+def test_halving_search():
+    search = HalvingGridSearchCV(quick(), {"alpha": [1.0, 4.0]}, cv=2, random_state=0)
+    check_rows(search.fit(X, Y).predict_proba(X))
