@@ -10,79 +10,22 @@ import numpy.typing as npt
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin
 from sklearn.utils import check_array, check_random_state, get_tags, indexable
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils.metadata_routing import (
+    MetadataRouter,
+    MethodMapping,
+    _routing_enabled,
+    process_routing,
+)
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, column_or_1d
 
-from .._arrays import PROBA_FLOOR, FloatArray, normalize_rows
+from .._arrays import FloatArray
 from ..crossfit import Auxiliary, fit_auxiliaries
 from ..folds import make_folds
 from ..noise_model import estimate_noise_matrix, label_posterior
 from ..probabilities import predict_aligned
+from ._correction import cleanlab_noise_matrix, sharpen, undo_noise
 from ._cross_fit import default_trees
-
-
-def sharpen(proba: FloatArray, power: float) -> FloatArray:
-    """Probabilities to a power, rows scaled to sum to 1.
-
-    Parameters
-    ----------
-    proba : ndarray of shape (n_samples, n_classes)
-        Rows sum to 1.
-    power : float
-        1 changes nothing, more moves the rows towards their largest entry.
-
-    Returns
-    -------
-    proba : ndarray of shape (n_samples, n_classes)
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> sharpen(np.array([[0.75, 0.25]]), 2)
-    array([[0.9, 0.1]])
-    """
-    # Scaled by the row's largest entry, so that no power underflows in all columns.
-    return normalize_rows((proba / proba.max(axis=1, keepdims=True)) ** power)
-
-
-def undo_noise(proba: FloatArray, noise_matrix: FloatArray, *, max_iter: int = 50) -> FloatArray:
-    """Probabilities of the true classes from those of the given labels.
-
-    For each row, the distribution r of the true class that best explains the distribution q of
-    the given label: the maximiser of ``sum_k q[k] log (sum_c r[c] T[c, k])``, by
-    expectation-maximisation. Unlike the inverse of T, it stays a distribution.
-
-    Parameters
-    ----------
-    proba : ndarray of shape (n_samples, n_classes)
-        Probabilities q of the given label; rows sum to 1.
-    noise_matrix : ndarray of shape (n_classes, n_classes)
-        T[c, k] = P(given k | true c).
-    max_iter : int, default=50
-        Rounds; fewer leave the rows nearer to even.
-
-    Returns
-    -------
-    proba : ndarray of shape (n_samples, n_classes)
-
-    References
-    ----------
-    G. Patrini, A. Rozza, A. K. Menon, R. Nock, L. Qu: Making Deep Neural Networks Robust to Label
-    Noise: A Loss Correction Approach. CVPR 2017. Theorem 2: P(given | x) = T' P(true | x).
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> noise_matrix = np.array([[0.8, 0.2], [0.2, 0.8]])
-    >>> undo_noise(np.array([[0.8, 0.2], [0.5, 0.5]]), noise_matrix, max_iter=500).round(2)
-    array([[0.99, 0.01],
-           [0.5 , 0.5 ]])
-    """
-    true = np.full_like(proba, 1.0 / proba.shape[1])
-    for _ in range(max_iter):
-        explained = np.maximum(true @ noise_matrix, PROBA_FLOOR)
-        true = normalize_rows(true * ((proba / explained) @ noise_matrix.T) + PROBA_FLOOR**2)
-    return true
 
 
 class NoiseCorrectedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
@@ -176,7 +119,11 @@ class NoiseCorrectedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimato
         self.random_state = random_state
 
     def fit(
-        self, X: Any, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None
+        self,
+        X: Any,
+        y: npt.ArrayLike,
+        sample_weight: npt.ArrayLike | None = None,
+        **fit_params: Any,
     ) -> NoiseCorrectedClassifier:
         """Fit the estimator and estimate the noise.
 
@@ -188,6 +135,8 @@ class NoiseCorrectedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimato
             Labels.
         sample_weight : array-like of shape (n_samples,) or None, default=None
             Weights, for the estimator if it takes them and for the noise estimate.
+        **fit_params : dict
+            Metadata routed to the estimator's `fit`, when metadata routing is enabled.
 
         Returns
         -------
@@ -217,10 +166,12 @@ class NoiseCorrectedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimato
             raise ValueError("sample_weight is zero for every row: nothing is left to fit.")
         rng = check_random_state(self.random_state)
         self._class_share = np.bincount(codes, weights=weight) / weight.sum()
-        fitted = self._cross_fit(X, labels, codes, None if sample_weight is None else weight, rng)
+        given_weight = None if sample_weight is None else weight
+        routed = self._routed_params(given_weight, fit_params)
+        fitted = self._cross_fit(X, labels, codes, given_weight, routed, rng)
         self.estimator_ = fitted.estimator
         if self.joint == "cleanlab":
-            self.noise_matrix_ = _cleanlab_noise_matrix(codes, fitted.proba)
+            self.noise_matrix_ = cleanlab_noise_matrix(codes, fitted.proba)
         else:
             self.noise_matrix_ = estimate_noise_matrix(codes, fitted.proba, sample_weight=weight)
         self.label_posterior_ = label_posterior(
@@ -266,11 +217,42 @@ class NoiseCorrectedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimato
         proba = self.predict_proba(X)
         return self.classes_[proba.argmax(axis=1)]
 
+    def get_metadata_routing(self) -> MetadataRouter:
+        """Say which metadata goes where.
+
+        Returns
+        -------
+        routing : MetadataRouter
+            What this classifier and its estimator ask for.
+        """
+        return (
+            MetadataRouter(owner=type(self).__name__)
+            .add_self_request(self)
+            .add(
+                estimator=self._get_estimator(),
+                method_mapping=MethodMapping().add(caller="fit", callee="fit"),
+            )
+        )
+
     def __sklearn_tags__(self) -> Any:
         """Return the estimator's tags."""
         tags = super().__sklearn_tags__()
         tags.input_tags = get_tags(self._get_estimator()).input_tags
         return tags
+
+    def _routed_params(
+        self, weight: FloatArray | None, fit_params: dict[str, Any]
+    ) -> dict[str, dict[str, Any]] | None:
+        """Return what routing gives the estimator; None without it: weights go by default."""
+        if _routing_enabled():
+            given = fit_params if weight is None else fit_params | {"sample_weight": weight}
+            return {"estimator": dict(process_routing(self, "fit", **given).estimator.fit)}
+        if fit_params:
+            raise TypeError(
+                f"fit got unexpected arguments {sorted(fit_params)}: enable metadata routing to "
+                "pass them on to the estimator."
+            )
+        return None
 
     def _cross_fit(
         self,
@@ -278,6 +260,7 @@ class NoiseCorrectedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimato
         labels: npt.NDArray[Any],
         codes: npt.NDArray[np.integer[Any]],
         weight: FloatArray | None,
+        routed: dict[str, dict[str, Any]] | None,
         rng: np.random.RandomState,
     ) -> Auxiliary:
         try:
@@ -289,6 +272,7 @@ class NoiseCorrectedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimato
                 class_share=self._class_share,
                 folds=make_folds(self.cv, X, codes, rng),
                 sample_weight=weight,
+                fit_params=routed,
                 n_jobs=self.n_jobs,
                 random_state=rng,
             )["estimator"]
@@ -299,17 +283,3 @@ class NoiseCorrectedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimato
 
     def _get_estimator(self) -> Any:
         return default_trees() if self.estimator is None else self.estimator
-
-
-def _cleanlab_noise_matrix(codes: npt.NDArray[np.integer[Any]], proba: FloatArray) -> FloatArray:
-    """P(given | true) by cleanlab's calibrated confident joint."""
-    try:
-        from cleanlab.count import compute_confident_joint
-    except ImportError as error:
-        raise ImportError(
-            "joint='cleanlab' needs the package cleanlab: pip install cleanlab, or choose "
-            "joint='confident'."
-        ) from error
-    # cleanlab's joint counts (given, true).
-    counts = compute_confident_joint(codes, proba, calibrate=True).T.astype(np.float64)
-    return normalize_rows(counts + PROBA_FLOOR)
