@@ -405,3 +405,14 @@ def test_cleanlab_reads_the_out_of_fold_probabilities():
 def test_halving_search():
     search = HalvingGridSearchCV(quick(), {"alpha": [1.0, 4.0]}, cv=2, random_state=0)
     check_rows(search.fit(X, Y).predict_proba(X))
+
+
+def test_workers_know_that_metadata_is_routed():
+    weight = np.where(Y == "cow", 5.0, 1.0)
+    with routing(), joblib.parallel_config("threading"):
+        scaled = make_pipeline(
+            StandardScaler().set_fit_request(sample_weight=False),
+            LogisticRegression().set_fit_request(sample_weight=True),
+        )
+        clf = quick(noise_aux=scaled, imb_aux=clone(scaled), n_jobs=2, cv=3)
+        check_rows(clf.fit(X, Y, sample_weight=weight).predict_proba(X))
