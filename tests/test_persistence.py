@@ -115,7 +115,7 @@ def test_functions_of_the_package_are_not_trusted_with_its_classes():
 
 def test_a_foreign_type_is_named_and_refused_until_trusted(fitted, tmp_path):
     model, X = fitted
-    own = Mine().fit(X, model.predict(X))
+    own = Mine(max_iter=1000).fit(X, model.predict(X))
     path = save_model(own, tmp_path / "mine.dsink")
     with pytest.raises(ValueError, match=r"types that are not trusted: .*test_persistence\.Mine"):
         load_model(path)

@@ -260,12 +260,12 @@ class DivideMixClassifier(BaseNetClassifier):
 
     Examples
     --------
-    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.datasets import load_wine
     >>> from sklearn_dsink.datasets import flip_labels
     >>> from sklearn_dsink.noise import DivideMixClassifier
-    >>> X, y = load_iris(return_X_y=True)
+    >>> X, y = load_wine(return_X_y=True)
     >>> y_noisy, _ = flip_labels(y, 0.3, random_state=0)
-    >>> clf = DivideMixClassifier(random_state=0).fit(X, y_noisy)
+    >>> clf = DivideMixClassifier(max_epochs=40, random_state=0).fit(X, y_noisy)
     >>> bool(clf.score(X, y) > 0.9)
     True
     """

@@ -54,13 +54,13 @@ class EarlyStoppedNet(BaseNetClassifier):
 
     Examples
     --------
-    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.datasets import load_wine
     >>> from sklearn_dsink.datasets import flip_labels
     >>> from sklearn_dsink.noise import EarlyStoppedNet
-    >>> X, y = load_iris(return_X_y=True)
+    >>> X, y = load_wine(return_X_y=True)
     >>> y_noisy, _ = flip_labels(y, 0.3, random_state=0)
     >>> clf = EarlyStoppedNet(random_state=0).fit(X, y_noisy)
-    >>> bool(clf.score(X, y) > 0.9)
+    >>> bool(clf.score(X, y) > 0.8)
     True
     """
 
