@@ -137,7 +137,7 @@ def summarise(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
         }
     )
     table = table.sort_values("balanced accuracy", ascending=False)
-    return table.round(1), cells.loc[table.index].round(1)
+    return table.round(1).replace(-0.0, 0.0), cells.loc[table.index].round(1)
 
 
 def main() -> None:
