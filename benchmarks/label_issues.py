@@ -18,6 +18,8 @@ from __future__ import annotations
 
 import argparse
 import json
+from functools import partial
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -29,14 +31,18 @@ from cleanlab.rank import get_label_quality_scores
 from sklearn.ensemble import ExtraTreesClassifier
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from sklearn_dsink.folds import deal_folds
 from sklearn_dsink import DSinkClassifier
+from sklearn_dsink.folds import deal_folds
 from sklearn_dsink.inspection import GROUPS, class_groups, find_label_issues
 from sklearn_dsink.noise_model import (
     estimate_noise_matrix,
     label_posterior,
     refine_noise_matrix,
 )
+
+#: Thresholds of the flags that are compared, and the one of the tables: the function's default.
+THRESHOLDS = (0.35, 0.4, 0.45, 0.5)
+DEFAULT = str(signature(find_label_issues).parameters["threshold"].default)
 
 #: The noise of these cells is human or by rules: what counts as wrong is itself a judgement.
 REAL = ("trec6_weak", "agnews_weak", "hatespeech_crowd", "cifar10n")
@@ -115,9 +121,15 @@ def run(name: str, seed: int, data: Path | None, fit: bool) -> dict[str, Any]:
 
     proba, posterior, noise_matrix = estimates(cell, y, n_classes, seed, fit)
     shares = posterior.mean(axis=0)
-    issues = find_label_issues(
-        y, posterior, noise_proba=proba, classes=np.arange(n_classes), class_counts=counts
-    ).sort_index()
+    find = partial(
+        find_label_issues,
+        y,
+        posterior,
+        noise_proba=proba,
+        classes=np.arange(n_classes),
+        class_counts=counts,
+    )
+    issues = find().sort_index()
 
     joint = compute_confident_joint(y, proba).T.astype(float)
     joint /= joint.sum()
@@ -142,11 +154,15 @@ def run(name: str, seed: int, data: Path | None, fit: bool) -> dict[str, Any]:
                 wrong, tail, 1 - get_label_quality_scores(y, proba, method="normalized_margin")
             ),
         },
-        "flags": {
-            "ours": flags(wrong, tail, issues["is_issue"].to_numpy()),
-            "cleanlab": flags(wrong, tail, cleanlab_issues(y, proba, n_jobs=1)),
+        "flags": {"cleanlab": flags(wrong, tail, cleanlab_issues(y, proba, n_jobs=1))},
+        "at_threshold": {
+            str(t): {
+                "flags": flags(wrong, tail, found["is_issue"].to_numpy()),
+                "precision": promised(found, wrong),
+            }
+            for t in THRESHOLDS
+            for found in [find(threshold=t).sort_index()]
         },
-        "precision": promised(issues, wrong),
         "noise_matrix_l1": {
             "ours": matrix_error(noise_matrix),
             "confident_joint": matrix_error(joint_matrix),
@@ -170,6 +186,11 @@ def mean(runs: list[dict[str, Any]], *path: str) -> float:
     return float(np.nanmean(values)) if not np.isnan(values).all() else float("nan")
 
 
+def flag_paths(kind: str, threshold: str = DEFAULT) -> list[tuple[str, ...]]:
+    """Where a figure of the flags stands, ours and cleanlab's."""
+    return [("at_threshold", threshold, "flags", kind), ("flags", "cleanlab", kind)]
+
+
 def report(results: dict[str, list[dict[str, Any]]]) -> None:
     """Print the tables, and how many of the cells with injected noise ours wins."""
     columns: dict[str, list[tuple[str, ...]]] = {
@@ -177,56 +198,56 @@ def report(results: dict[str, list[dict[str, Any]]]) -> None:
         "AUROC": [("rank", s, "auroc") for s in ("ours", "normalized_margin")],
         "AP": [("rank", s, "ap") for s in ("ours", "normalized_margin")],
         "AP, tail, self-confidence": [("rank", s, "tail_ap") for s in ("ours", "self_confidence")],
-        "recall, tail": [("flags", s, "tail_recall") for s in ("ours", "cleanlab")],
-        "false flags, tail": [("flags", s, "tail_false_flags") for s in ("ours", "cleanlab")],
+        "recall, tail": flag_paths("tail_recall"),
+        "false flags, tail": flag_paths("tail_false_flags"),
         "noise matrix L1": [("noise_matrix_l1", s) for s in ("ours", "confident_joint")],
         "class shares L1": [("class_share_l1", s) for s in ("ours", "confident_joint")],
-    }  # fmt: skip
+    }
     injected = [name for name in results if not name.startswith(REAL)]
+
+    def pairs(cells: list[str], paths: list[tuple[str, ...]]) -> np.ndarray:
+        return np.array([[mean(results[cell], *path) for path in paths] for cell in cells])
+
     print("| cell | " + " | ".join(columns) + " |")
     print("|---" * (len(columns) + 1) + "|")
-    for name, runs in results.items():
-        pairs = [[mean(runs, *path) for path in paths] for paths in columns.values()]
-        print(f"| {name} | " + " | ".join(f"{a:.3f} / {b:.3f}" for a, b in pairs) + " |")
-    print(f"\nours / cleanlab; cells with injected noise won, of {len(injected)}:")
-    for title, (ours, theirs) in columns.items():
-        sign = -1 if "false" in title or "L1" in title else 1
-        gain = np.array(
-            [sign * (mean(results[c], *ours) - mean(results[c], *theirs)) for c in injected]
+    for name in results:
+        cells = [pairs([name], paths)[0] for paths in columns.values()]
+        print(f"| {name} | " + " | ".join(f"{a:.3f} / {b:.3f}" for a, b in cells) + " |")
+    print(f"\nours / cleanlab, means; cells with injected noise won, of {len(injected)}:")
+    for title, paths in columns.items():
+        found = pairs(injected, paths)
+        gain = found[:, 0] - found[:, 1]
+        gain *= -1 if "false" in title or "L1" in title else 1
+        a, b = found.mean(axis=0)
+        equal = (np.abs(gain) <= 1e-9).sum()
+        print(f"  {title}: {a:.3f} / {b:.3f}; better {(gain > 1e-9).sum()}, equal {equal}")
+
+    print("\nflags in the tail, by threshold; wins over cleanlab's flags; precision of all flags:")
+    for t in map(str, THRESHOLDS):
+        recall = pairs(injected, flag_paths("tail_recall", t))
+        false = pairs(injected, flag_paths("tail_false_flags", t))
+        precision = np.mean(
+            [r["at_threshold"][t]["precision"]["all"][:2] for c in injected for r in results[c]], 0
         )
-        print(f"  {title}: better {(gain > 1e-9).sum()}, equal {(np.abs(gain) <= 1e-9).sum()}")
-    both = [
-        mean(results[c], "flags", "ours", "tail_recall")
-        >= mean(results[c], "flags", "cleanlab", "tail_recall")
-        and mean(results[c], "flags", "ours", "tail_false_flags")
-        <= mean(results[c], "flags", "cleanlab", "tail_false_flags")
-        for c in injected
-    ]
-    youden = [
-        (lambda ours, theirs: ours > theirs)(
-            *(
-                mean(results[c], "flags", who, "tail_recall")
-                - mean(results[c], "flags", who, "tail_false_flags")
-                for who in ("ours", "cleanlab")
-            )
+        better = (recall - false)[:, 0] > (recall - false)[:, 1]
+        print(
+            f"  {t}: recall {recall[:, 0].mean():.3f} (no worse in "
+            f"{(recall[:, 0] >= recall[:, 1]).sum()}), false flags {false[:, 0].mean():.3f} (no "
+            f"more in {(false[:, 0] <= false[:, 1]).sum()}), recall minus false flags better in "
+            f"{better.sum()}; expected {precision[0]:.3f}, true {precision[1]:.3f}"
         )
-        for c in injected
-    ]
-    print(f"  flags, tail: recall and false flags both no worse {sum(both)}")
-    print(f"  flags, tail: recall minus false flags better {sum(youden)}")
-    print("\nexpected / true precision of the flags, pooled over the rows flagged:")
+    print(f"\nexpected / true precision of the flags at {DEFAULT}, pooled over the rows flagged:")
     for kind, names in (
         ("injected", injected),
-        ("real", [c for c in results if c not in injected]),
+        ("real", [cell for cell in results if cell not in injected]),
     ):
         for group in ("all", *GROUPS):
-            found = [r["precision"][group] for c in names for r in results[c]
-                     if group in r["precision"]]  # fmt: skip
-            if found:
-                expected, true, n = np.array(found).T
+            by_run = [r["at_threshold"][DEFAULT]["precision"] for c in names for r in results[c]]
+            rows = np.array([found[group] for found in by_run if group in found])
+            if len(rows):
+                expected, true = np.average(rows[:, :2], axis=0, weights=rows[:, 2])
                 print(
-                    f"  {kind} {group}: {np.average(expected, weights=n):.3f} / "
-                    f"{np.average(true, weights=n):.3f} ({int(n.sum())} rows)"
+                    f"  {kind} {group}: {expected:.3f} / {true:.3f} ({rows[:, 2].sum():.0f} rows)"
                 )
 
 

@@ -31,7 +31,7 @@ print(f"{len(y_true)} rows, {np.mean(y_given != y_true):.0%} of the labels wrong
 
 # %%
 # The table is named by the index of ``X_train``.  ``quality`` is below one half where another
-# class is likelier than the given one, and those rows are flagged.
+# class is likelier than the given one; rows clearly below it are flagged.
 
 clf = DSinkClassifier(random_state=0).fit(X_train, y_given)
 issues = clf.label_issues()

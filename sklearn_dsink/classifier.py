@@ -479,12 +479,12 @@ class DSinkClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         n_samples = len(evidence.label_model.posterior)
         return floor_marginal(marginal, 0.5 / max(n_samples, len(marginal)))
 
-    def label_issues(self, *, threshold: float = 0.5) -> pd.DataFrame:
+    def label_issues(self, *, threshold: float = 0.45) -> pd.DataFrame:
         """Rank the training rows by how surely their given label is wrong.
 
         Parameters
         ----------
-        threshold : float, default=0.5
+        threshold : float, default=0.45
             Rows whose label has a quality below it are flagged.
 
         Returns

@@ -68,7 +68,7 @@ def find_label_issues(
     imb_proba: Any = None,
     index: Any = None,
     class_counts: Any = "estimated",
-    threshold: float = 0.5,
+    threshold: float = 0.45,
     max_iter: int = 10,
 ) -> pd.DataFrame:
     r"""Rank the rows by how surely their given label is wrong.
@@ -107,8 +107,9 @@ def find_label_issues(
     class_counts : {"estimated", "given"} or array-like of shape (n_classes,), default="estimated"
         What the groups go by: the column totals of ``q``, the counts of `y`, or counts of yours.
         Noise levels the counts of `y`, which hides the tail.
-    threshold : float, default=0.5
-        Rows with a quality below it are flagged. Lower it for fewer and surer flags.
+    threshold : float, default=0.45
+        Rows with a quality below it are flagged. Lower it for fewer and surer flags; at 0.5 all
+        rows are flagged where another class is likelier than the given one.
     max_iter : int, default=10
         Rounds of refining the noise matrix; not used without `noise_proba`.
 

@@ -75,9 +75,9 @@ def test_the_tail_is_ranked_better_than_by_confidence_in_the_given_label():
     assert np.mean(ours) > np.mean(confidence) + 0.01
 
 
-def test_default_flags_are_the_rows_where_another_class_is_likelier(long_tail):
+def test_flags_at_one_half_are_the_rows_where_another_class_is_likelier(long_tail):
     _, y, _, q = long_tail
-    issues = find_label_issues(y, q)
+    issues = find_label_issues(y, q, threshold=0.5)
     assert (issues["is_issue"] == (issues["given_label"] != issues["suggested_label"])).all()
     assert issues["is_issue"].any()
 
