@@ -6,7 +6,7 @@ log-probabilities) and class shares :math:`b`, the answer is
 
 .. math::  q_i = \mathrm{softmax}(S_i + g), \qquad \sum_i w_i q_i = b,
 
-so that only the class potentials :math:`g` (``log u`` of the paper, equation of step 3) have to be
+so that only the class potentials :math:`g` (``log u`` of the paper) have to be
 found and kept: any batch, and any new sample, is labelled from them. They minimise the convex
 semi-dual :math:`\sum_i w_i \,\mathrm{logsumexp}(S_i + g) - \langle b, g\rangle`. In the terms of
 POT: cost ``-2 * S``, ``reg=2``.
