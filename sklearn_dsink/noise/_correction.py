@@ -63,8 +63,8 @@ def undo_noise(proba: FloatArray, noise_matrix: FloatArray, *, max_iter: int = 5
     --------
     >>> import numpy as np
     >>> noise_matrix = np.array([[0.8, 0.2], [0.2, 0.8]])
-    >>> undo_noise(np.array([[0.8, 0.2], [0.5, 0.5]]), noise_matrix, max_iter=500).round(2)
-    array([[0.99, 0.01],
+    >>> undo_noise(np.array([[0.7, 0.3], [0.5, 0.5]]), noise_matrix, max_iter=500).round(2)
+    array([[0.83, 0.17],
            [0.5 , 0.5 ]])
     """
     true = np.full_like(proba, 1.0 / proba.shape[1])
