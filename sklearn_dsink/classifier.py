@@ -42,6 +42,10 @@ from .target import fit_target, log_probabilities
 from .transport import floor_marginal
 from .validation import check_weights, encode_labels
 
+# Second fits weigh the classes half-way between their sizes and all alike: the tail is heard, and
+# what is wrong in its corrected labels is not shouted.
+REFIT_BALANCE = 0.5
+
 # Entries of (n_samples, n_classes) up to which ``refine="auto"`` fits the auxiliaries again.
 REFINE_SIZE = 5_000_000
 
@@ -325,7 +329,7 @@ class DSinkClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
             classes=self.classes_,
             folds=make_folds(self.cv, X, codes, rng),
             refine=self._refines(len(codes)),
-            balance={"noise_aux": 0.5, "imb_aux": 0.0},  # f_L sees to its classes itself
+            balance=dict.fromkeys(auxiliaries, REFIT_BALANCE),
             sample_weight=weight,
             fit_params=self._routed(params, weight),
             n_jobs=self.n_jobs,
