@@ -54,7 +54,7 @@ class KernelClassifier(ClassifierMixin, BaseEstimator):
         Sorted labels.
     n_features_in_ : int
         Columns of X.
-    landmarks_ : ndarray of shape (n_landmarks, n_features_in_)
+    landmarks_ : ndarray of shape (n_landmarks, n_features)
         Standardized rows that the kernel is taken at.
     alpha_ : float
         The strength chosen.
