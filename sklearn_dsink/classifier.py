@@ -27,10 +27,10 @@ from sklearn.utils.validation import (
 from skorch import NeuralNetClassifier
 from torch import nn
 
-from ._arrays import FloatArray, column_totals, safe_log
+from ._arrays import FloatArray, safe_log
 from .auxiliaries import check_auxiliary, request_weights
 from .defaults import default_imb_aux, default_noise_aux, default_target
-from .evidence import Evidence, gather_evidence
+from .evidence import choose_class_marginal, gather_evidence
 from .folds import make_folds
 from .inputs import Float32Array, TabularEncoder, validate_features
 from .inspection import find_label_issues
@@ -39,7 +39,6 @@ from .prediction import apply_prior, check_prior, pool
 from .report import write_report
 from .surrogate import SurrogateLabeler
 from .target import fit_target, log_probabilities
-from .transport import floor_marginal
 from .validation import check_weights, encode_labels
 
 # Second fits weigh the classes half-way between their sizes and all alike: the tail is heard, and
@@ -53,20 +52,6 @@ REFINE_SIZE = 5_000_000
 TARGET_SHARE = 1 / 3
 
 _MAX_SEED = np.iinfo(np.int32).max
-
-#: The published method: ``DSinkClassifier(noise_aux=..., imb_aux=..., **PAPER)``.
-PAPER: dict[str, Any] = {
-    "alpha": 1.0,
-    "cv": None,
-    "class_prior": "train",
-    "noise_correction": False,
-    "refine": False,
-    "class_marginal": "imb_aux",
-    "base_loss": "cross_entropy",
-    "prior_correction": False,
-    "combine": False,
-    "relaxation": None,
-}
 
 
 class DSinkClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
@@ -337,7 +322,7 @@ class DSinkClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
             verbose=self.verbose,
         )
         model, noise = evidence.label_model, evidence.auxiliaries["noise_aux"]
-        marginal = self._class_marginal(evidence, weight)
+        marginal = choose_class_marginal(self.class_marginal, evidence, weight)
         learnt = time.perf_counter()
 
         labeler = SurrogateLabeler(
@@ -465,23 +450,6 @@ class DSinkClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
             params = {**params, "sample_weight": weight}
         routed = process_routing(self, "fit", **params)
         return {name: routed[name].fit for name in ("noise_aux", "imb_aux")}
-
-    def _class_marginal(self, evidence: Evidence, weight: FloatArray | None) -> FloatArray:
-        """Class shares that the surrogate labels must meet."""
-        if not isinstance(self.class_marginal, str):
-            marginal: FloatArray = np.asarray(self.class_marginal, dtype=np.float64)
-            if marginal.shape != self.classes_.shape:
-                raise ValueError(
-                    f"class_marginal has shape {marginal.shape}, expected {self.classes_.shape}: "
-                    "one share for each class."
-                )
-        elif self.class_marginal == "estimated":
-            marginal = evidence.label_model.class_share
-        else:
-            totals = column_totals(evidence.auxiliaries[self.class_marginal].proba, weight)
-            marginal = totals / totals.sum()
-        n_samples = len(evidence.label_model.posterior)
-        return floor_marginal(marginal, 0.5 / max(n_samples, len(marginal)))
 
     def label_issues(self, *, threshold: float = 0.45) -> pd.DataFrame:
         """Rank the training rows by how surely their given label is wrong.

@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ._arrays import FloatArray
+from ._arrays import FloatArray, column_totals
 from .crossfit import Auxiliary, fit_auxiliaries
 from .folds import Fold
 from .label_model import LabelModel, fit_label_model, smooth_log
 from .probabilities import predict_aligned
 from .refinement import refit_auxiliaries
+from .transport import floor_marginal
 
 # Fits that leave out two folds grow with the square of the folds; more are merged into these.
 _MOST_FOLDS = 5
@@ -156,6 +157,46 @@ def gather_evidence(
         classes,
     )
     return Evidence(first, model, pooled)
+
+
+def choose_class_marginal(
+    choice: Any, evidence: Evidence, sample_weight: FloatArray | None
+) -> FloatArray:
+    """Class shares that the surrogate labels are to meet.
+
+    Parameters
+    ----------
+    choice : {"estimated", "noise_aux", "imb_aux"} or array-like of shape (n_classes,)
+        The label model's shares, an auxiliary's mean probabilities, or shares of the user's.
+    evidence : Evidence
+        Of the training rows.
+    sample_weight : ndarray of shape (n_samples,) or None
+        Weights of the rows.
+
+    Returns
+    -------
+    class_marginal : ndarray of shape (n_classes,)
+        Sums to 1; no class has less than half a row.
+
+    Raises
+    ------
+    ValueError
+        If given shares are not one for each class.
+    """
+    n_samples, n_classes = evidence.label_model.posterior.shape
+    if not isinstance(choice, str):
+        marginal: FloatArray = np.asarray(choice, dtype=np.float64)
+        if marginal.shape != (n_classes,):
+            raise ValueError(
+                f"class_marginal has shape {marginal.shape}, expected ({n_classes},): one share "
+                "for each class."
+            )
+    elif choice == "estimated":
+        marginal = evidence.label_model.class_share
+    else:
+        totals = column_totals(evidence.auxiliaries[choice].proba, sample_weight)
+        marginal = totals / totals.sum()
+    return floor_marginal(marginal, 0.5 / max(n_samples, n_classes))
 
 
 def _label_model(
