@@ -183,6 +183,7 @@ def summarize(path: Path, peers: list[str], order: list[str]) -> None:
         "summary": means(rows, list(common.index), ranks),
     }
     for name, table in tables.items():
+        table = table.dropna(axis=1, how="all")  # one seed has no standard error
         digits = 3 if name == "summary" else 1
         small = ["log loss", "ece", "issue auroc", "issue ap", "tail auroc", "tail ap"]
         table = table.round({c: digits if c in small else 1 for c in table.columns})
