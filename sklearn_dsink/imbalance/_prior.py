@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from scipy.special import softmax
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_array
@@ -18,6 +19,7 @@ from sklearn.utils._param_validation import Interval, validate_parameter_constra
 from sklearn.utils.validation import _check_sample_weight, column_or_1d
 
 from sklearn_dsink._arrays import PROBA_FLOOR, FloatArray
+from sklearn_dsink.losses._imbalance import inverse_effective_number
 
 __all__ = ["adjust_prior", "effective_number_weights", "estimate_class_prior_em"]
 
@@ -225,10 +227,5 @@ def effective_number_weights(
         raise ValueError(
             f"class_counts must hold finite, positive counts: found {counts.tolist()}."
         )
-    if beta == 1.0:
-        weights = 1.0 / counts
-    elif beta == 0.0:
-        weights = np.ones(len(counts))
-    else:
-        weights = -1.0 / np.expm1(counts * np.log(beta))
-    return weights * (len(counts) / weights.sum())
+    weights = inverse_effective_number(torch.as_tensor(counts), beta).numpy()
+    return np.asarray(weights * (len(counts) / weights.sum()))

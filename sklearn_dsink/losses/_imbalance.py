@@ -11,6 +11,14 @@ from torch.nn import functional as F
 from ._base import CrossEntropy, SampleLoss, log_prob_of
 
 
+def inverse_effective_number(class_counts: torch.Tensor, beta: float) -> torch.Tensor:
+    """Return 1 / (1 - beta^n_c) up to a common factor: 1 at beta = 0, 1 / n_c at beta = 1."""
+    if beta == 0:
+        return torch.ones_like(class_counts)
+    # expm1 keeps beta near 1 exact
+    return 1 / (class_counts if beta == 1 else -torch.expm1(class_counts * math.log(beta)))
+
+
 def effective_number_weights(class_counts: torch.Tensor, beta: float = 0.9999) -> torch.Tensor:
     """Class weights (1 - beta) / (1 - beta^n_c), scaled to a mean of 1 over the samples.
 
@@ -31,9 +39,7 @@ def effective_number_weights(class_counts: torch.Tensor, beta: float = 0.9999) -
     of Samples. CVPR 2019. Equation 2 and section 4.
     """
     counts = class_counts.double().clamp_min(1.0)
-    # (1 - beta) is common to all and cancels in the scaling; expm1 keeps beta near 1 exact.
-    effective = -torch.expm1(counts * math.log(beta)) if beta > 0 else torch.ones_like(counts)
-    weights = 1 / effective
+    weights = inverse_effective_number(counts, beta)  # what is common to all cancels below
     weights = weights * (class_counts.sum() / (class_counts * weights).sum())
     return weights.to(class_counts.dtype)
 
