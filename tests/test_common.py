@@ -47,8 +47,7 @@ def _short_training(monkeypatch):
         IntegerLabelClassifier(LogisticRegression()),
         TabularEncoder(),
     ],
-    expected_failed_checks=expected_failed_checks,
-    xfail_strict=True,
+    expected_failed_checks=expected_failed_checks,  # strict: xfail_strict in pyproject.toml
 )
 def test_estimator_checks(estimator, check):
     check(estimator)

@@ -50,8 +50,7 @@ def expected_failed_checks(estimator):
         PriorCorrectedClassifier(LogisticRegression(), prior="counts"),
         TauNormClassifier(**SMALL),
     ],
-    expected_failed_checks=expected_failed_checks,
-    xfail_strict=True,
+    expected_failed_checks=expected_failed_checks,  # strict: xfail_strict in pyproject.toml
 )
 def test_estimator_checks(estimator, check):
     check(estimator)

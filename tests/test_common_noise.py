@@ -52,8 +52,7 @@ def expected_failed_checks(estimator):
         NoiseCorrectedClassifier(ExtraTreesClassifier(5), cv=2),
         NoiseCorrectedClassifier(ExtraTreesClassifier(5), cv=2, correction="transition"),
     ],
-    expected_failed_checks=expected_failed_checks,
-    xfail_strict=True,
+    expected_failed_checks=expected_failed_checks,  # strict: xfail_strict in pyproject.toml
 )
 def test_estimator_checks(estimator, check):
     check(estimator)
