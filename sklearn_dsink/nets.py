@@ -381,8 +381,15 @@ def few_threads(
     widths = [n_inputs, *hidden_layer_sizes]
     # A classifier layer is never wider than this guess by much, and the threshold is coarse.
     flops = batch_size * sum(a * b for a, b in zip(widths, [*widths[1:], 64], strict=True))
+    with threads_for(flops):
+        yield
+
+
+@contextmanager
+def threads_for(n_multiplications: float) -> Iterator[None]:
+    """Use one thread inside the block where a step has too few multiplications for several."""
     n_threads = torch.get_num_threads()
-    if flops < _ONE_THREAD_FLOPS:
+    if n_multiplications < _ONE_THREAD_FLOPS:
         torch.set_num_threads(1)
     try:
         yield

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from contextlib import nullcontext
 from copy import deepcopy
 from functools import partial
 from typing import Any
@@ -28,6 +29,7 @@ from ._progress import EpochProgress
 from ._seeding import seeded
 from .iterators import TensorIterator
 from .losses import SampleLoss
+from .nets import TabularNet, threads_for
 
 #: Renews the surrogate labels: takes log f(x) of all training rows, returns the rows of Q and
 #: what the history should hold of it.
@@ -336,8 +338,12 @@ def _train(
         net.callbacks_.insert(0, ("renewal", renewal))
     net.callbacks_.append(("progress", progress))
     net.notify("on_train_begin", X=X, y=target)
+    # What other modules compute, and how well that divides among threads, is not for us to say.
+    own = isinstance(net.module_, TabularNet) and net.batch_size > 0
+    weights = sum(weight.numel() for weight in net.module_.parameters())
     try:
-        net.fit_loop(X, target)
+        with threads_for(net.batch_size * weights) if own else nullcontext():
+            net.fit_loop(X, target)
     except KeyboardInterrupt:
         stopped = any(
             isinstance(callback, EarlyStopping) and callback.misses_ == callback.patience
