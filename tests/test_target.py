@@ -17,6 +17,7 @@ from skorch.callbacks import Callback, EarlyStopping
 from torch import nn
 from torch.utils.data import DataLoader
 
+from sklearn_dsink.defaults import default_target
 from sklearn_dsink.iterators import TensorIterator
 from sklearn_dsink.target import (
     DistillationLoss,
@@ -289,3 +290,26 @@ def test_dropout_is_off_in_prediction():
     net, _, _ = train(NeuralNetClassifier(Noisy, criterion=nn.CrossEntropyLoss, verbose=0))
     first, second = (log_probabilities(net, X, corrected=True) for _ in range(2))
     np.testing.assert_array_equal(first, second)
+
+
+class CountThreads(Callback):
+    seen: list[int] = []
+
+    def on_batch_end(self, net, **kwargs):
+        self.seen.append(torch.get_num_threads())
+
+
+def test_a_small_net_of_our_own_trains_on_one_thread_and_gives_the_others_back():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        for net, expected in ((default_target(X, 3), 1), (tiny_net(), 2)):
+            CountThreads.seen.clear()
+            train(net.set_params(max_epochs=1, callbacks=[CountThreads()]))
+            assert set(CountThreads.seen) == {expected}
+            assert torch.get_num_threads() == 2
+        with pytest.raises(KeyboardInterrupt):
+            train(default_target(X, 3).set_params(callbacks=[Interrupt()]))
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
