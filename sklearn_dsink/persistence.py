@@ -24,6 +24,7 @@ import pandas as pd
 import torch
 from sklearn.base import BaseEstimator
 from skorch import NeuralNet
+from skorch.callbacks import Callback
 from skorch.history import History
 
 from ._files import replacing
@@ -258,7 +259,7 @@ def _read(path: Path) -> tuple[bytes, bytes]:
 
 
 def _own_parts(names: set[str]) -> set[str]:
-    """Names of this package's estimators, modules and records, which are built without running."""
+    """Names of this package's estimators, nets, callbacks and records, built without running."""
     own = set()
     for name in names:
         module_name, _, class_name = name.rpartition(".")
@@ -266,7 +267,8 @@ def _own_parts(names: set[str]) -> set[str]:
             module = sys.modules.get(module_name) or _import_own(module_name)
             part = getattr(module, class_name, None)
             if isinstance(part, type) and (
-                issubclass(part, (BaseEstimator, torch.nn.Module)) or is_dataclass(part)
+                issubclass(part, (BaseEstimator, Callback, NeuralNet, torch.nn.Module))
+                or is_dataclass(part)
             ):
                 own.add(name)
     return own

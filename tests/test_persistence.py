@@ -23,6 +23,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_dsink import DSinkClassifier
+from sklearn_dsink.noise import GCEClassifier
 from sklearn_dsink.persistence import TRUSTED_TYPES, _own_parts, load_model, save_model
 
 
@@ -104,6 +105,13 @@ def test_every_type_of_the_default_model_is_on_the_list(saved):
     with zipfile.ZipFile(saved) as archive:
         types = sio.get_untrusted_types(data=archive.read("model.skops"))
     assert {name for name in types if not name.startswith("sklearn_dsink.")} <= set(TRUSTED_TYPES)
+
+
+def test_nets_in_the_auxiliaries_are_saved_with_their_weights(tmp_path):
+    X, y = load_iris(return_X_y=True)
+    net = GCEClassifier(max_epochs=3, random_state=0).fit(X, y)
+    loaded = load_model(save_model(net, tmp_path / "net.dsink"))
+    np.testing.assert_array_equal(loaded.predict_proba(X), net.predict_proba(X))
 
 
 def test_functions_of_the_package_are_not_trusted_with_its_classes():
