@@ -46,6 +46,7 @@ TRUSTED_TYPES: tuple[str, ...] = (
     "imblearn.pipeline.Pipeline",
     "imblearn.under_sampling._prototype_selection._random_under_sampler.RandomUnderSampler",
     "numpy.dtype",
+    "sklearn.compose._column_transformer._RemainderColsList",
     "sklearn.tree._tree.Tree",
     "sklearn_dsink.classifier.DSinkClassifier",
     "sklearn_dsink.inputs.TabularEncoder",

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import numpy as np
+import polars as pl
+import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.naive_bayes import GaussianNB
+from sklearn.utils.validation import _get_feature_names
 from skorch import NeuralNetClassifier
 from torch import nn
 
 from sklearn_dsink import DSinkClassifier
+
+needs_polars_names = pytest.mark.skipif(
+    _get_feature_names(pl.DataFrame({"a": [1]})) is None,
+    reason="this scikit-learn reads no column names from this polars",
+)
 
 
 class TinyModule(nn.Module):

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+from _quick import needs_polars_names
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
@@ -70,7 +71,9 @@ def test_huge_numbers_stay_finite():
     assert np.isfinite(encoded).all()
 
 
-@pytest.mark.parametrize("library", [pd.DataFrame, pl.DataFrame])
+@pytest.mark.parametrize(
+    "library", [pd.DataFrame, pytest.param(pl.DataFrame, marks=needs_polars_names)]
+)
 def test_mixed_frames(library):
     frame = mixed(library)
     encoder = TabularEncoder()

@@ -12,7 +12,7 @@ import pandas as pd
 import polars as pl
 import pytest
 import torch
-from _quick import make_blobs, quick, tiny_net
+from _quick import make_blobs, needs_polars_names, quick, tiny_net
 from cleanlab.classification import CleanLearning
 from cleanlab.filter import find_label_issues
 from imblearn.ensemble import BalancedRandomForestClassifier
@@ -257,7 +257,7 @@ def mixed_table():
     return table
 
 
-@pytest.mark.parametrize("library", ["pandas", "polars"])
+@pytest.mark.parametrize("library", ["pandas", pytest.param("polars", marks=needs_polars_names)])
 def test_frames_with_categories_and_missing_values(library, short_default_target):
     if library == "pandas":
         frame = pd.DataFrame(mixed_table()).astype({"kind": "category"})
