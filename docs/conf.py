@@ -67,5 +67,14 @@ html_theme_options = {
 }
 # Short pages need no empty column on the left.
 html_sidebars = {
-    name: [] for name in ("index", "install", "method", "auxiliaries", "transport", "inspection")
+    name: []
+    for name in (
+        "index",
+        "install",
+        "method",
+        "auxiliaries",
+        "transport",
+        "inspection",
+        "benchmark",
+    )
 }
