@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from sklearn import __version__ as sklearn_version
 from sklearn.ensemble import ExtraTreesClassifier
 from sklearn.utils.estimator_checks import parametrize_with_checks
+from sklearn.utils.fixes import parse_version
 
 from sklearn_dsink import NetClassifier
 from sklearn_dsink.noise import (
@@ -25,6 +27,9 @@ WEIGHT_CHECKS = (
 )
 BATCHES = "training by mini-batches: repeated rows are in other batches than weighted ones"
 
+# Until then the sparse check drew data on which the early-stopped fits agree.
+OTHER_DATA = parse_version("1.7")
+
 # Small and quick: the checks are about behaviour, not accuracy.
 QUICK = {"hidden_layer_sizes": (16,), "max_epochs": 8, "batch_size": 32, "lr": 5e-2}
 
@@ -32,6 +37,8 @@ QUICK = {"hidden_layer_sizes": (16,), "max_epochs": 8, "batch_size": 32, "lr": 5
 def expected_failed_checks(estimator):
     if isinstance(estimator, NoiseCorrectedClassifier):
         return {}
+    if isinstance(estimator, EarlyStoppedNet) and parse_version(sklearn_version) < OTHER_DATA:
+        return {WEIGHT_CHECKS[0]: BATCHES}
     return dict.fromkeys(WEIGHT_CHECKS, BATCHES)
 
 
