@@ -85,6 +85,19 @@ def peak_rss() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
+def forget_peak() -> None:
+    """Let the high-water mark of this process's memory start again from what it holds now."""
+    Path("/proc/self/clear_refs").write_text("5")
+
+
+def held_memory() -> tuple[int, int]:
+    """Return the bytes that this process holds, and the most it held since `forget_peak`."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    found = dict(line.split(":", 1) for line in lines)
+    now, peak = (int(found[name].split()[0]) * 1024 for name in ("VmRSS", "VmHWM"))
+    return now, peak
+
+
 def available_memory() -> int:
     """Return the bytes that a new array may take without pushing anything out."""
     for line in Path("/proc/meminfo").read_text().splitlines():

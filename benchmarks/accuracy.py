@@ -10,7 +10,9 @@ writes them, and two pictures, beside the CSV.
 
 Every method sees the same standardised features and given labels. Scores are those of a clean
 test part; log-loss and calibration error weigh its classes alike, and read probabilities below
-1e-4 as 1e-4. Seconds are the processor's, of one thread.
+1e-4 as 1e-4. ``best_log_loss`` and ``best_ece`` are those after the one temperature that suits the
+test part best: what calibration on clean labels could reach at most. Seconds are the processor's,
+of one thread; ``fit_mb`` is by how much the process grew in a fit, at its largest.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 
 import argparse
 import csv
+import gc
 import json
 import shlex
 import sys
@@ -35,7 +38,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from _machine import machine
+from _machine import forget_peak, held_memory, machine
 from _peers import PEERS
 from cells import ALL_CELLS, Cell, available, make_cell
 from cleanlab.rank import get_label_quality_scores
@@ -70,9 +73,15 @@ PUBLISHED = ("published, net auxiliaries", "published, default auxiliaries")
 METHODS = (*PARTS, *PUBLISHED, *PEERS)
 
 SCORES = ("balanced_accuracy", "many", "medium", "few", "macro_f1", "log_loss", "ece")
-LABEL_SCORES = ("corrected", "issue_auroc", "issue_ap", "tail_auroc", "tail_ap")
-FIELDS = ("cell", "seed", "method", *SCORES, *LABEL_SCORES, "fit_seconds", "predict_seconds")
+CALIBRATED = ("best_log_loss", "best_ece")
+RANKINGS = ("issue_auroc", "issue_ap", "tail_auroc", "tail_ap")
+CONFIDENCE = tuple(f"{name}_by_confidence" for name in RANKINGS)
+COSTS = ("fit_seconds", "predict_seconds", "fit_mb")
+FIELDS = (
+    *("cell", "seed", "method", *SCORES, *CALIBRATED, "corrected", *RANKINGS, *CONFIDENCE, *COSTS),
+)
 FLOOR = 1e-4
+TEMPERATURES = np.geomspace(0.2, 5, 41)
 
 
 @dataclass
@@ -101,30 +110,43 @@ class Answer:
     proba: np.ndarray | None = None
     corrected: np.ndarray | None = None  # codes of the training rows
     quality: np.ndarray | None = None  # of the given labels, low is bad
+    confidence: np.ndarray | None = None  # in the given labels, another quality
     fit_seconds: float | None = None
     predict_seconds: float | None = None
+    fit_mb: float | None = None
 
     @classmethod
     def from_proba(cls, proba: np.ndarray, labels: np.ndarray, y: np.ndarray) -> Answer:
-        """Take an argmax for the test part, and rank labels by cleanlab's normalised margin."""
-        quality = get_label_quality_scores(y, labels, method="normalized_margin")
-        return cls(proba.argmax(axis=1), proba, labels.argmax(axis=1), quality)
+        """Take an argmax for the test part, and rank labels by both of cleanlab's scores."""
+        quality, confidence = (
+            get_label_quality_scores(y, labels, method=method)
+            for method in ("normalized_margin", "self_confidence")
+        )
+        return cls(proba.argmax(axis=1), proba, labels.argmax(axis=1), quality, confidence)
 
 
 def clock(start: float) -> float:
     return time.process_time() - start
 
 
-def fit_dsink(task: Task, seed: int, **parameters: Any) -> tuple[DSinkClassifier, Answer]:
+def fit_measured(model: Any, task: Task) -> tuple[Any, dict[str, float]]:
+    """Fit, and say what it took."""
+    gc.collect()
+    forget_peak()
+    before, _ = held_memory()
     start = time.process_time()
-    clf = DSinkClassifier(**parameters, random_state=seed).fit(task.X, task.y)
-    fitted = clock(start)
+    model = model.fit(task.X, task.y)
+    return model, {"fit_seconds": clock(start), "fit_mb": (held_memory()[1] - before) / 2**20}
+
+
+def fit_dsink(task: Task, seed: int, **parameters: Any) -> tuple[DSinkClassifier, Answer]:
+    clf, costs = fit_measured(DSinkClassifier(**parameters, random_state=seed), task)
     start = time.process_time()
     proba = clf.predict_proba(task.X_test)
-    predicted = clock(start)
+    costs["predict_seconds"] = clock(start)
     labels = clf.surrogate_labels_.argmax(axis=1)
     quality = clf.label_issues().sort_index()["quality"].to_numpy()
-    return clf, Answer(proba.argmax(axis=1), proba, labels, quality, fitted, predicted)
+    return clf, Answer(proba.argmax(axis=1), proba, labels, quality, **costs)
 
 
 def dsink_and_parts(task: Task, seed: int) -> Iterator[tuple[str, Answer]]:
@@ -171,9 +193,7 @@ def published(task: Task, seed: int, method: str) -> Answer:
 
 
 def peer(task: Task, seed: int, method: str) -> Answer:
-    start = time.process_time()
-    model = PEERS[method].make(seed).fit(task.X, task.y)
-    fitted = clock(start)
+    model, costs = fit_measured(PEERS[method].make(seed), task)
     start = time.process_time()
     if hasattr(model, "predict_proba"):  # a balanced SVC's would cost it a second fit
         known = getattr(model, "clf", model).classes_  # cleaning may leave none of a class
@@ -182,7 +202,7 @@ def peer(task: Task, seed: int, method: str) -> Answer:
         predicted = proba.argmax(axis=1)
     else:
         proba, predicted = None, model.predict(task.X_test)
-    answer = Answer(predicted, proba, fit_seconds=fitted, predict_seconds=clock(start))
+    answer = Answer(predicted, proba, predict_seconds=clock(start), **costs)
     if hasattr(model, "get_label_issues"):
         issues = model.get_label_issues()
         answer.corrected = issues["predicted_label"].to_numpy()
@@ -215,9 +235,16 @@ def score(task: Task, answer: Answer) -> dict[str, float]:
     }
     if answer.proba is not None:
         found |= proba_scores(task, answer.proba)
-    if answer.corrected is not None and answer.quality is not None:
-        found |= label_scores(task, answer.corrected, answer.quality)
-    for name in ("fit_seconds", "predict_seconds"):
+    if answer.corrected is not None:
+        wrong = cell.y_true != cell.y_observed
+        correct = task.classes[answer.corrected] == cell.y_true
+        found["corrected"] = np.mean(correct[wrong])
+    if answer.quality is not None:
+        found |= ranking_scores(cell, answer.quality)
+    if answer.confidence is not None:
+        scores = ranking_scores(cell, answer.confidence)
+        found |= {f"{name}_by_confidence": value for name, value in scores.items()}
+    for name in COSTS:
         if (seconds := getattr(answer, name)) is not None:
             found[name] = seconds
     return {name: round(float(value), 4) for name, value in found.items() if np.isfinite(value)}
@@ -229,27 +256,31 @@ def proba_scores(task: Task, proba: np.ndarray) -> dict[str, float]:
     everything = np.union1d(classes, task.classes)
     full = np.zeros((len(codes), len(everything)))
     full[:, np.searchsorted(everything, task.classes)] = proba
-    full = np.maximum(full, FLOOR)
-    full /= full.sum(axis=1, keepdims=True)
     weight = 1 / counts[codes]
     options = {"labels": everything, "sample_weight": weight}
-    return {
-        "log_loss": log_loss(task.cell.y_test, full, **options),
-        "ece": expected_calibration_error(task.cell.y_test, full, **options),
-    }
+
+    def losses(log_proba: np.ndarray) -> tuple[float, float]:
+        floored = np.maximum(softmax(log_proba, axis=1), FLOOR)
+        floored /= floored.sum(axis=1, keepdims=True)
+        error = expected_calibration_error(task.cell.y_test, floored, **options)
+        return log_loss(task.cell.y_test, floored, **options), error
+
+    log_proba = np.log(np.maximum(full, FLOOR))
+    at_best = min(losses(log_proba / temperature) for temperature in TEMPERATURES)
+    return dict(zip(("log_loss", "ece", *CALIBRATED), (*losses(log_proba), *at_best), strict=True))
 
 
-def label_scores(task: Task, corrected: np.ndarray, quality: np.ndarray) -> dict[str, float]:
-    """Wrong labels corrected, and wrong labels found: overall and among rows given the tail.
+def ranking_scores(cell: Cell, quality: np.ndarray) -> dict[str, float]:
+    """Wrong labels found, overall and among rows given the tail.
 
     The tail is the third of the classes that is smallest by clean counts.
     """
-    true, given = task.cell.y_true, task.cell.y_observed
+    true, given = cell.y_true, cell.y_observed
     wrong = true != given
     names, counts = np.unique(true, return_counts=True)
     order = np.argsort(counts, kind="stable")
     tail = np.isin(given, names[order[: max(1, round(len(names) / 3))]])
-    found = {"corrected": np.mean(task.classes[corrected][wrong] == true[wrong])}
+    found = {}
     for prefix, rows in (("issue", slice(None)), ("tail", tail)):
         if 0 < wrong[rows].sum() < len(wrong[rows]):
             found[f"{prefix}_auroc"] = roc_auc_score(wrong[rows], -quality[rows])
