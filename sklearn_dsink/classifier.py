@@ -142,6 +142,8 @@ class DSinkClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         Their probabilities of the training rows, out-of-fold unless `cv` is None.
     target_ : skorch.NeuralNetClassifier
         Fitted target; its classes are codes ``0..n_classes-1``.
+    encoder_ : TabularEncoder
+        Turns X into the float32 matrix that `target_` reads.
     surrogate_labels_ : ndarray of shape (n_samples, n_classes)
         What each training label probably is; rows sum to 1.  The transpose of the paper's Q,
         which sums to ``n_samples`` as well.
@@ -359,7 +361,7 @@ class DSinkClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         for name, auxiliary in evidence.auxiliaries.items():
             setattr(self, f"{name}_", auxiliary.estimator)
             setattr(self, f"{name}_proba_", auxiliary.proba)
-        self._experts, self._encoder = evidence.experts, encoder
+        self._experts, self.encoder_ = evidence.experts, encoder
         self._given, self._index = codes, getattr(X, "index", None)
         self._prior_corrected = self.prior_correction
         self.target_ = target
@@ -409,10 +411,9 @@ class DSinkClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         check_is_fitted(self)
         check_prior(self.class_prior, self.classes_)
         X = validate_features(self, X, reset=False)
-        inputs = self._encoder.transform(X)
+        inputs = self.encoder_.transform(X)
         log_target = log_probabilities(self.target_, inputs, corrected=False).astype(np.float64)
-        if not self._prior_corrected:
-            log_target -= np.log(self.class_marginal_)
+        log_target += self._log_shift()
         if not self.combine:
             return apply_prior(log_target, self._log_prior())
         scores = [log_target, log_softmax(self._experts.log_proba(X), axis=1)]
@@ -493,6 +494,11 @@ class DSinkClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         """
         check_is_fitted(self)
         return write_report(self, path, **options)
+
+    def _log_shift(self) -> FloatArray:
+        """Take the target's answers to the uniform class prior, where its loss did not."""
+        log_marginal = np.log(self.class_marginal_)
+        return np.zeros_like(log_marginal) if self._prior_corrected else -log_marginal
 
     def _log_prior(self) -> FloatArray:
         if isinstance(self.class_prior, str):

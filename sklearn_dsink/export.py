@@ -1,0 +1,126 @@
+"""The target alone as an ONNX file, for places where no Python runs."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor, nn
+
+from ._arrays import FloatArray
+from ._files import replacing
+from .classifier import DSinkClassifier
+from .prediction import check_prior
+from .target import DistillationLoss
+
+__all__ = ["export_onnx"]
+
+
+class _Probabilities(nn.Module):
+    """A target's module and what the classifier does with its outputs, in one module."""
+
+    shift: Tensor
+
+    def __init__(self, module: nn.Module, outputs: str, shift: FloatArray) -> None:
+        super().__init__()
+        self.module = module
+        self.loss = DistillationLoss(0.0, None, outputs=outputs)  # reads outputs as logits
+        self.register_buffer("shift", torch.as_tensor(shift, dtype=torch.float32))
+
+    def forward(self, X: Tensor) -> Tensor:
+        logits = self.loss.logits(self.module(X), corrected=False)
+        return torch.softmax(logits + self.shift, dim=1)
+
+
+def export_onnx(model: DSinkClassifier, path: str | os.PathLike[str]) -> Path:
+    """Write the target of a fitted classifier to an ONNX file.
+
+    The file's ``probabilities`` are those of ``predict_proba`` with ``combine=False``, under the
+    `class_prior` that the classifier has when it is exported.  Auxiliaries and encoder stay
+    behind.
+
+    Parameters
+    ----------
+    model : DSinkClassifier
+        Fitted.
+    path : path-like
+        The file; replaced in one step if it is there.
+
+    Returns
+    -------
+    path : Path
+        The file written.  It has one input, ``X``, float32 of shape (n_samples,
+        ``encoder_.n_features_out_``), and one output, ``probabilities``, float32 of shape
+        (n_samples, n_classes).  Its metadata hold ``classes``, the labels of the columns as JSON.
+
+    Raises
+    ------
+    TypeError
+        If `model` is no DSinkClassifier.
+    NotFittedError
+        If it is not fitted.
+    ValueError
+        If torch cannot write the target's module as ONNX.
+    ImportError
+        If onnx or onnxscript is not installed (``pip install "sklearn-dsink[onnx]"``).
+
+    Notes
+    -----
+    ``X`` is what ``model.encoder_.transform`` gives.  For a numeric array without gaps, such as
+    embeddings, that is the array itself as float32; tables with categories, dates or missing
+    values have to be encoded first.
+
+    Examples
+    --------
+    >>> path = export_onnx(clf, "target.onnx")  # doctest: +SKIP
+    >>> session = onnxruntime.InferenceSession(path)  # doctest: +SKIP
+    >>> session.run(None, {"X": clf.encoder_.transform(X)})  # doctest: +SKIP
+    """
+    if not isinstance(model, DSinkClassifier):
+        raise TypeError(
+            f"model must be a DSinkClassifier, found {type(model).__name__}. Of a Pipeline or a "
+            "search, export the classifier in it: pipeline[-1], search.best_estimator_."
+        )
+    check_is_fitted(model)
+    check_prior(model.class_prior, model.classes_)
+    net = model.target_
+    module = getattr(net.module_, "_orig_mod", net.module_)  # as it was before torch.compile
+    shift = model._log_shift() + model._log_prior()
+    proba = _Probabilities(copy.deepcopy(module), net.criterion_.outputs, shift).cpu().eval()
+    example = torch.zeros(2, model.encoder_.n_features_out_)
+    try:
+        program = _as_onnx(proba, example)
+    except ImportError as error:
+        raise ImportError(
+            'Writing ONNX needs onnx and onnxscript: pip install "sklearn-dsink[onnx]".'
+        ) from error
+    except (torch.onnx.OnnxExporterError, RuntimeError) as error:
+        raise ValueError(
+            f"target: torch cannot write its {type(module).__name__} as ONNX: {error}"
+        ) from error
+    program.model.metadata_props["classes"] = json.dumps(np.asarray(model.classes_).tolist())
+    with replacing(path) as temporary:
+        program.save(temporary, external_data=False)
+    return Path(path)
+
+
+def _as_onnx(module: nn.Module, example: Tensor) -> Any:
+    with warnings.catch_warnings():
+        # torch says this of itself.
+        warnings.filterwarnings("ignore", message=".*LeafSpec", category=FutureWarning)
+        return torch.onnx.export(
+            module,
+            (example,),
+            input_names=["X"],
+            output_names=["probabilities"],
+            dynamic_shapes=({0: torch.export.Dim("n_samples")},),
+            dynamo=True,
+            verbose=False,
+        )
