@@ -10,26 +10,31 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, nullcontext
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-# One block and its temporaries should fit the second-level cache of a core. On an accelerator a
-# block only bounds the temporaries.
-BLOCK_BYTES = 3 * 2**18
+# A block should fit the second-level cache of a core, which serves its second reading in a pass.
+# On an accelerator a block only bounds the temporaries.
+BLOCK_BYTES = 2**20
 DEVICE_BLOCK_BYTES = 2**28
 
 # exp(-80) is still a normal float32; the budget is split between scores and potentials.
 SAFE_RANGE = 40.0
+LOWEST = -80.0
 
 # Longest sum taken in float32: the class totals of this many rows are added up in float64, which
 # keeps their error near that of a float32 kernel entry (2e-8) at no cost in time.
 SUMMED_ROWS = 128
 
 # Rows that the curvature is estimated from: enough for a direction, few enough to cost less than
-# a pass over a large set (measured in benchmarks/bench_transport.py).
-CURVATURE_ROWS = 8192
+# a pass over a large set. Half of them already ask for no further pass on the benchmark's sets.
+CURVATURE_ROWS = 4096
+
+# Rows of them whose products are added up at a time.
+OVERLAP_ROWS = 512
 
 # Below this many entries handing work to threads costs more than it saves.
 MIN_THREADED_SIZE = 2**20
@@ -77,12 +82,18 @@ def row_blocks(n_rows: int, block_size: int, start: int = 0) -> Iterator[slice]:
         yield slice(low, min(low + block_size, n_rows))
 
 
-def exp_rows(scores: Array, shift: Array | None = None, out: Array | None = None) -> Array:
+def exp_rows(
+    scores: Array,
+    shift: Array | None = None,
+    out: Array | None = None,
+    lowest: float | None = None,
+) -> Array:
     """Return ``exp(scores + shift)``, every row scaled so that nothing over- or underflows.
 
     The scale of a row is arbitrary: callers divide by the row sums. The row maximum is looked
     for only where the range of the block asks for it, since log-probabilities clipped at 1e-12
-    span less than 28 and a maximum per row costs as much as the exponential.
+    span less than 28 and a maximum per row costs as much as the exponential. What lies further
+    than `lowest` from the maximum of its row is then raised to it.
 
     Raises
     ------
@@ -100,6 +111,7 @@ def exp_rows(scores: Array, shift: Array | None = None, out: Array | None = None
         )
     if high - low > SAFE_RANGE:
         scores = scores - xp.amax(scores, axis=1, keepdims=True)
+        scores = scores if lowest is None else scores.clip(lowest, None)
     elif abs(high) > SAFE_RANGE / 4:
         scores = scores - high
     if out is None:
@@ -147,13 +159,13 @@ class GibbsKernel:
     """The matrix ``exp(S_i + shift)`` in memory once, and the sums taken over its rows.
 
     A pass reads the matrix once: each block gives its row sums and, while it is still in cache,
-    its share of the class totals. Products are taken in the kernel's precision, totals are
-    accumulated over blocks in float64.
+    its share of the class totals. The first pass writes each block just before that. Products are
+    taken in the kernel's precision, totals are accumulated over blocks in float64.
 
     Parameters
     ----------
     scores : array or tensor of shape (n_samples, n_classes)
-        Kept by reference, never changed.
+        Kept by reference, and changed only where they are `out` too.
     sample_weight : array or tensor of shape (n_samples,) or None
         Masses of the rows, of mean 1.
     dtype : str
@@ -162,6 +174,9 @@ class GibbsKernel:
         Rows in a block.
     n_jobs : int
         Threads that share a pass (numpy arrays only; torch has its own threads).
+    out : array or tensor of shape (n_samples, n_classes), default=None
+        Where the matrix is kept, in place of memory of its own; of the `dtype` given. May be
+        `scores`: what is more than 80 below the best of its row then counts as 80 below it.
     """
 
     def __init__(
@@ -172,19 +187,27 @@ class GibbsKernel:
         dtype: str = "float32",
         block_size: int,
         n_jobs: int = 1,
+        out: Array | None = None,
     ) -> None:
         self.xp = namespace(scores)
         self.scores = scores
         self.block_size = block_size
         self.shape: tuple[int, int] = tuple(scores.shape)
+        self.shift: Array | None = None
         kind = getattr(self.xp, dtype)
-        if self.xp is np:
+        if out is not None:
+            self.matrix = out
+        elif self.xp is np:
             self.matrix = np.empty(self.shape, dtype=kind)
-            self.weight = None if sample_weight is None else sample_weight.astype(kind)
         else:
             self.matrix = self.xp.empty(self.shape, dtype=kind, device=scores.device)
-            self.weight = None if sample_weight is None else sample_weight.to(kind)
-        parallel = self.xp is np and n_jobs > 1 and scores.size >= MIN_THREADED_SIZE
+        if sample_weight is None:
+            self.weight = None
+        else:
+            self.weight = sample_weight.astype(kind) if self.xp is np else sample_weight.to(kind)
+        self._lowest = LOWEST if out is scores else None
+        self._written = False
+        parallel = self.xp is np and n_jobs > 1 and self.matrix.size >= MIN_THREADED_SIZE
         self.n_jobs = n_jobs if parallel else 1
         self._stack = ExitStack()
 
@@ -192,45 +215,57 @@ class GibbsKernel:
         if self.n_jobs > 1:
             self._stack.enter_context(threadpool_limits(1, user_api="blas"))
             self._pool = self._stack.enter_context(ThreadPoolExecutor(self.n_jobs))
-        self.shift_to(None)
         return self
 
     def __exit__(self, *exc_info: object) -> None:
         self._stack.close()
 
     def _over_shares(self, function: Any) -> list[Any]:
-        """Call ``function(start, stop)`` on a share of the rows for each thread."""
+        """Call ``function(blocks)`` on the blocks of a share of the rows for each thread."""
         edges = np.linspace(0, self.shape[0], self.n_jobs + 1).astype(int).tolist()
-        if self.n_jobs == 1:
-            return [function(*edges)]
-        return list(self._pool.map(function, edges[:-1], edges[1:]))
+        shares = [row_blocks(stop, self.block_size, start) for start, stop in pairwise(edges)]
+        return (
+            [function(shares[0])] if len(shares) == 1 else list(self._pool.map(function, shares))
+        )
 
-    def shift_to(self, shift: Array | None) -> None:
-        """Absorb `shift` into the matrix, so that potentials near it stay within range."""
-        self.shift = shift
+    def _scores_of(self, rows: slice) -> Array:
+        """Return the scores of some rows, from the matrix where it lies in their place."""
+        if self._lowest is None or not self._written:
+            return self.scores[rows]
+        logs = self.xp.log(self.matrix[rows])
+        return logs if self.shift is None else logs - self._cast(self.shift)
 
-        def fill(start: int, stop: int) -> None:
-            for rows in row_blocks(stop, self.block_size, start):
-                exp_rows(self.scores[rows], shift, out=self.matrix[rows])
+    def _cast(self, values: Array) -> Array:
+        dtype = self.matrix.dtype
+        return values.astype(dtype) if self.xp is np else values.to(dtype)
 
-        self._over_shares(fill)
+    def _write(self, rows: slice, shift: Array | None) -> None:
+        exp_rows(self._scores_of(rows), shift, out=self.matrix[rows], lowest=self._lowest)
 
     def _scale(self, potentials: Array) -> Array:
         """Return ``exp(potentials - shift)`` up to a factor, absorbing what is out of range."""
         rest = potentials if self.shift is None else potentials - self.shift
         if float(rest.max() - rest.min()) > SAFE_RANGE:
-            self.shift_to(potentials)
+            if self._written:
+
+                def rewrite(blocks: Iterator[slice]) -> None:
+                    for rows in blocks:
+                        self._write(rows, potentials)
+
+                self._over_shares(rewrite)
+            self.shift = potentials
             rest = potentials - potentials
-        scale = self.xp.exp(rest - rest.max())
-        return scale.astype(self.matrix.dtype) if self.xp is np else scale.to(self.matrix.dtype)
+        return self._cast(self.xp.exp(rest - rest.max()))
 
     def totals(self, potentials: Array) -> Array:
         """Return the class shares ``sum_i w_i softmax(S_i + g) / sum_i w_i``, in float64."""
         scale = self._scale(potentials)
 
-        def share(start: int, stop: int) -> Array:
+        def share(blocks: Iterator[slice]) -> Array:
             total = float64(np.zeros(self.shape[1]), self.scores)
-            for rows in row_blocks(stop, self.block_size, start):
+            for rows in blocks:
+                if not self._written:
+                    self._write(rows, self.shift)
                 block = self.matrix[rows]
                 ratio = block @ scale
                 if self.weight is None:
@@ -242,18 +277,34 @@ class GibbsKernel:
 
         # Divided by their sum, which is 1 but for what rounding did to all rows alike.
         total = sum(self._over_shares(share)) * float64(scale, scale)
+        self._written = True
         return total / total.sum()
+
+    def labels(self, potentials: Array) -> Array:
+        """Turn the matrix into the surrogate labels ``softmax(S_i + g)``, its last use."""
+        import torch  # scales rows and columns in less than half of numpy's time
+
+        factor = torch.as_tensor(self._scale(potentials))
+
+        def label(blocks: Iterator[slice]) -> None:
+            for rows in blocks:
+                block = torch.as_tensor(self.matrix[rows])
+                block *= factor
+                block /= block.sum(dim=1, keepdim=True)
+
+        self._over_shares(label)
+        return self.matrix
 
     def reach(self) -> Array:
         """Return potentials at which every class is the best one of some row."""
         rows = row_blocks(self.shape[0], self.block_size)
-        return _reach(self.scores[block] for block in rows)
+        return _reach(self._scores_of(block) for block in rows)
 
     def overlap(self, potentials: Array) -> tuple[Array, Array]:
         """Return ``D^-1/2 (sum_i w_i q_i q_i^T) D^-1/2`` and ``d``, from evenly spaced rows.
 
         ``d`` are the class shares of the rows used and ``D`` is its diagonal matrix, so that
-        ``sqrt(d)`` is the eigenvector of the largest eigenvalue, 1.
+        ``sqrt(d)`` is the eigenvector of the largest eigenvalue, 1. To be called after a pass.
         """
         scale = self._scale(potentials)
         step = max(1, self.shape[0] // CURVATURE_ROWS)
@@ -332,7 +383,7 @@ class Overlap:
     def __init__(self, like: Array) -> None:
         n_classes = len(like)
         # Adding up the squares of n_classes should cost less than computing them.
-        self.chunk = max(SUMMED_ROWS, 2 * n_classes)
+        self.chunk = max(OVERLAP_ROWS, 2 * n_classes)
         self.gram = float64(np.zeros((n_classes, n_classes)), like)
         self.total = float64(np.zeros(n_classes), like)
 

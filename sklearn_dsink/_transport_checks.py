@@ -35,6 +35,40 @@ def check_scores(scores: Array) -> Array:
     return scores
 
 
+def check_out(out: Array | None, scores: Array, given: Array) -> tuple[Array, Array]:
+    """Return where results go, as the caller sees it and as it is worked on.
+
+    Parameters
+    ----------
+    out : array or tensor or None
+        What the caller gave; None asks for memory of its own.
+    scores : array or tensor of shape (n_samples, n_classes)
+        Checked scores.
+    given : array or tensor
+        The scores as the caller gave them.
+    """
+    if out is None:
+        target = namespace(scores).empty_like(scores)
+        shared = namespace(given) is namespace(scores)
+        return (target if shared else namespace(given).from_numpy(target)), target
+    if str(out.dtype).removeprefix("torch.") not in ("float32", "float64"):
+        raise ValueError(f"out must be float32 or float64, found {out.dtype}.")
+    if tuple(out.shape) != tuple(scores.shape):
+        raise ValueError(
+            f"out must have the shape of scores, {tuple(scores.shape)}, found {tuple(out.shape)}."
+        )
+    target = check_scores(out)
+    return out, scores if _same_memory(target, scores) else target
+
+
+def _same_memory(first: Array, second: Array) -> bool:
+    if first.dtype != second.dtype:
+        return False
+    if namespace(first) is np:
+        return bool(first.ctypes.data == second.ctypes.data and first.strides == second.strides)
+    return bool(first.data_ptr() == second.data_ptr() and first.stride() == second.stride())
+
+
 def check_number(name: str, value: Any, kind: Any) -> None:
     """Check that `value` is a positive number of the abstract type `kind`."""
     if not isinstance(value, kind) or isinstance(value, bool) or not 0 < value < np.inf:

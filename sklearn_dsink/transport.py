@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Integral, Real
 from typing import Any
 
@@ -37,19 +37,31 @@ from ._kernel import (
     exact_totals,
     exp_rows,
     float64,
-    namespace,
     no_grad,
     row_blocks,
 )
 from ._potentials import minimise
+from ._scores import floor_marginal, mean_log_proba
 from ._transport_checks import (
     check_marginal,
     check_number,
+    check_out,
     check_potentials,
     check_relaxation,
     check_scores,
     check_weight,
 )
+
+__all__ = [
+    "TransportResult",
+    "class_totals",
+    "floor_marginal",
+    "mean_log_proba",
+    "solve",
+    "solve_blocks",
+    "solve_labels",
+    "surrogate_labels",
+]
 
 Array = Any
 """A numpy array or a torch tensor."""
@@ -94,117 +106,6 @@ class TransportResult:
     solver: str
 
 
-def mean_log_proba(
-    log_noise: Array,
-    log_target: Array | None = None,
-    *,
-    weights: tuple[float, float] = (1.0, 1.0),
-    out: Array | None = None,
-) -> Array:
-    """Return the experts' weighted mean of log-probabilities, the scores S of the transport.
-
-    Parameters
-    ----------
-    log_noise : array or tensor of shape (n_samples, n_classes)
-        Logarithm of the noise-robust auxiliary's probabilities.
-    log_target : array or tensor of shape (n_samples, n_classes), default=None
-        Logarithm of the target's probabilities. Without it the scores are `log_noise`.
-    weights : tuple of two floats, default=(1, 1)
-        Weights (a, b) of the two; the mean is ``(a log_noise + b log_target) / (a + b)``.
-    out : array or tensor of shape (n_samples, n_classes), default=None
-        Where to write; may be `log_noise` or `log_target` itself.
-
-    Returns
-    -------
-    scores : array or tensor of shape (n_samples, n_classes)
-
-    Raises
-    ------
-    ValueError
-        If the shapes differ, or a weight is negative, or both are 0.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from sklearn_dsink.transport import mean_log_proba
-    >>> mean_log_proba(np.log([[0.9, 0.1]]), np.log([[0.1, 0.9]])).round(2)
-    array([[-1.2, -1.2]])
-    """
-    if log_target is None:
-        if out is None:
-            return log_noise
-        out[...] = log_noise
-        return out
-    if log_noise.shape != log_target.shape:
-        raise ValueError(
-            f"log_noise and log_target must have the same shape, found {tuple(log_noise.shape)} "
-            f"and {tuple(log_target.shape)}."
-        )
-    first, second = weights
-    if not (first >= 0 and second >= 0 and first + second > 0):
-        raise ValueError(f"weights must be two numbers >= 0, not both 0, found {weights!r}.")
-    share = first / (first + second)
-    if out is None:
-        return share * log_noise + (1 - share) * log_target
-    for rows in row_blocks(len(out), default_block_size(out)):
-        out[rows] = share * log_noise[rows] + (1 - share) * log_target[rows]
-    return out
-
-
-def floor_marginal(class_marginal: Array, floor: float) -> Array:
-    """Return class shares of at least `floor`, what is added being taken from the others.
-
-    A class whose share is 0 vanishes from the surrogate labels for good, since its potential
-    goes to minus infinity; `solve` refuses it. A natural floor is a fraction of one sample.
-
-    Parameters
-    ----------
-    class_marginal : array-like of shape (n_classes,)
-        Shares >= 0 with a positive sum.
-    floor : float
-        Smallest share, below ``1 / n_classes``.
-
-    Returns
-    -------
-    class_marginal : ndarray of shape (n_classes,)
-        Float64, sums to 1, every entry at least `floor`.
-
-    Raises
-    ------
-    ValueError
-        If a share is negative or not finite, all are 0, or `floor` is out of range.
-
-    Examples
-    --------
-    >>> from sklearn_dsink.transport import floor_marginal
-    >>> floor_marginal([0.5, 0.5, 0.0], 0.1)
-    array([0.45, 0.45, 0.1 ])
-    """
-    shares = np.asarray(class_marginal, dtype=np.float64)
-    if (
-        shares.ndim != 1
-        or not np.isfinite(shares).all()
-        or (shares < 0).any()
-        or shares.sum() == 0
-    ):
-        raise ValueError(
-            "class_marginal must be one-dimensional, finite and >= 0 with a positive sum, found "
-            f"{class_marginal!r}."
-        )
-    if not 0 <= floor * len(shares) < 1:
-        raise ValueError(
-            f"floor must be >= 0 and below 1 / n_classes = {1 / len(shares):.3g}, found {floor!r}."
-        )
-    shares = shares / shares.sum()
-    low = np.zeros(len(shares), dtype=bool)
-    while (shares[~low] < floor).any():
-        # Lowering the others may bring one of them below the floor, so look again.
-        low |= shares < floor
-        shares[low] = floor
-        shares[~low] *= (1 - floor * low.sum()) / shares[~low].sum()
-    return shares
-
-
 def surrogate_labels(scores: Array, potentials: Array, out: Array | None = None) -> Array:
     """Return the surrogate labels ``softmax(scores + potentials)``, row by row.
 
@@ -234,16 +135,8 @@ def surrogate_labels(scores: Array, potentials: Array, out: Array | None = None)
     >>> surrogate_labels(np.log([[0.8, 0.2]]), np.array([0.0, np.log(4)]))
     array([[0.5, 0.5]])
     """
-    # Tensors in the memory of the processor are worked on as the arrays that share it.
     source = check_scores(scores)
-    if out is None:
-        target = namespace(source).empty_like(source)
-        shared = namespace(scores) is namespace(source)
-        out = target if shared else namespace(scores).from_numpy(target)
-    else:
-        target = check_scores(out)
-        if str(out.dtype).removeprefix("torch.") not in ("float32", "float64"):
-            raise ValueError(f"out must be float32 or float64, found {out.dtype}.")
+    out, target = check_out(out, source, scores)
     shift = check_potentials("potentials", potentials, source.shape[1], source)
     with no_grad(source):
         for rows in row_blocks(source.shape[0], default_block_size(source)):
@@ -351,6 +244,92 @@ def solve(
     >>> surrogate_labels(scores, result.potentials).mean(axis=0).round(4)
     array([0.3333, 0.3333, 0.3333])
     """
+    _, result = _solve(
+        scores, class_marginal, None, sample_weight, solver, relaxation, tol, max_iter, init,
+        block_size, n_jobs,
+    )  # fmt: skip
+    return result
+
+
+def solve_labels(
+    scores: Array,
+    class_marginal: Array,
+    *,
+    out: Array | None = None,
+    sample_weight: Array | None = None,
+    solver: str = "auto",
+    relaxation: float | None = None,
+    tol: float = 1e-6,
+    max_iter: int = 1000,
+    init: Array | None = None,
+    n_jobs: int | None = None,
+) -> tuple[Array, TransportResult]:
+    """Solve the transport and label the rows, with one matrix for all that happens on the way.
+
+    It is `solve` and `surrogate_labels` in one, in half the memory: the labels lie where the
+    solver's own copy of the scores was.
+
+    Parameters
+    ----------
+    scores : array or tensor of shape (n_samples, n_classes)
+        Weighted mean of the experts' log-probabilities, from `mean_log_proba`. Finite.
+    class_marginal : array-like of shape (n_classes,)
+        Class shares b asked for: positive, sum 1.
+    out : array or tensor of shape (n_samples, n_classes), default=None
+        Where to write the labels, float32 or float64; may be `scores` itself. A score more than 80
+        below the best of its row then counts as 80 below it.
+    sample_weight, solver, relaxation, tol, max_iter, init, n_jobs
+        As in `solve`.
+
+    Returns
+    -------
+    labels : array or tensor of shape (n_samples, n_classes)
+        Rows sum to 1; `out` where it was given.
+    result : TransportResult
+
+    Raises
+    ------
+    ValueError
+        If an argument has the wrong shape, dtype or values: each message names it.
+
+    Warns
+    -----
+    ConvergenceWarning
+        If the class shares are further than `tol` from those asked for.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_dsink.transport import solve_labels
+    >>> labels, result = solve_labels(np.log([[0.8, 0.2], [0.6, 0.4]]), [0.5, 0.5])
+    >>> labels.mean(axis=0).round(4)
+    array([0.5, 0.5])
+    """
+    given, scores = scores, check_scores(scores)
+    out, target = check_out(out, scores, given)
+    labelled, result = _solve(
+        scores, class_marginal, target, sample_weight, solver, relaxation, tol, max_iter, init,
+        None, n_jobs,
+    )  # fmt: skip
+    if not labelled:
+        surrogate_labels(scores, result.potentials, out=target)
+    return out, replace(result, potentials=float64(result.potentials, given))
+
+
+def _solve(
+    scores: Array,
+    class_marginal: Array,
+    out: Array | None,
+    sample_weight: Array | None,
+    solver: str,
+    relaxation: float | None,
+    tol: float,
+    max_iter: int,
+    init: Array | None,
+    block_size: int | None,
+    n_jobs: int | None,
+) -> tuple[bool, TransportResult]:
+    """Solve, and tell whether the labels are in `out`."""
     _check_options(solver, tol, max_iter)
     given, scores = scores, check_scores(scores)
     n_samples, n_classes = scores.shape
@@ -364,6 +343,9 @@ def solve(
         solver = "potentials" if big else "pot"
         attempt = min(max_iter, AUTO_POT_ITERATIONS)
     exact = tol < FLOAT32_TOL or n_samples * n_classes <= FLOAT64_SIZE
+    dtype = "float64" if exact else "float32"
+    if out is not None and str(out.dtype).removeprefix("torch.") != dtype:
+        out = None
     with no_grad(scores):
         if solver == "pot":
             from ._pot import solve_pot  # takes a second to import
@@ -375,12 +357,16 @@ def solve(
             with GibbsKernel(
                 scores,
                 weight,
-                dtype="float64" if exact else "float32",
+                dtype=dtype,
                 block_size=block_size or default_block_size(scores),
                 n_jobs=effective_n_jobs(n_jobs),
+                out=out,
             ) as kernel:
                 solution = minimise(kernel, marginal, gamma, tol, max_iter, start)
-        return _result(solution, marginal, tol, solver, like=given)
+                if out is not None:
+                    kernel.labels(solution[0])
+        labelled = solver == "potentials" and out is not None
+        return labelled, _result(solution, marginal, tol, solver, like=given)
 
 
 def solve_blocks(

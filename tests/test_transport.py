@@ -20,6 +20,7 @@ from sklearn_dsink.transport import (
     mean_log_proba,
     solve,
     solve_blocks,
+    solve_labels,
     surrogate_labels,
 )
 
@@ -121,6 +122,7 @@ def test_overlap_is_the_curvature_of_the_semi_dual():
     scores, _ = make_scores()
     g = np.random.default_rng(1).normal(size=6)
     with GibbsKernel(scores, None, dtype="float64", block_size=64) as kernel:
+        kernel.totals(g)  # the first pass writes the kernel
         overlap, shares = kernel.overlap(g)
     root = np.sqrt(shares)
     hessian = np.diag(shares) - root[:, None] * overlap * root
@@ -373,6 +375,44 @@ def test_inputs_are_left_as_they_were():
     assert_allclose(in_place, surrogate_labels(before, result.potentials))
 
 
+@pytest.mark.parametrize("solver", ["pot", "potentials"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("library", ["numpy", "torch"])
+def test_labels_in_place_are_those_of_both_steps(monkeypatch, solver, dtype, library):
+    monkeypatch.setattr(transport, "FLOAT64_SIZE", 0)
+    scores, marginal = make_scores(n_samples=500)
+    scores = scores.astype(dtype)
+    weight = np.random.default_rng(0).uniform(0.5, 1.5, 500)
+    expected = solve(scores, marginal, sample_weight=weight, solver=solver)
+    labels = surrogate_labels(scores, expected.potentials)
+    before = scores.copy()
+    given = torch.from_numpy(scores) if library == "torch" else scores
+    for out in (None, np.empty_like(scores), scores):  # the last one overwrites the scores
+        out = torch.from_numpy(out) if library == "torch" and out is not None else out
+        found, result = solve_labels(given, marginal, out=out, sample_weight=weight, solver=solver)
+        assert out is None or found is out
+        assert type(found) is type(given)
+        assert_allclose(np.asarray(found), labels, atol=2e-6)
+        assert_allclose(np.asarray(result.potentials), expected.potentials, atol=1e-5)
+        if out is None:
+            assert_array_equal(scores, before)
+
+
+def test_labels_in_place_of_scores_far_beyond_the_range_of_exp(monkeypatch):
+    """The kernel must move to potentials of a range that one exponential does not hold."""
+    monkeypatch.setattr(transport, "FLOAT64_SIZE", 0)
+    scores, marginal = make_scores(n_samples=300, n_classes=3)
+    scores = scores.astype(np.float32) - np.arange(300, dtype=np.float32)[:, None]
+    scores[:, 2] -= 60
+    expected = solve(scores, marginal, solver="potentials")
+    assert np.ptp(expected.potentials) > _kernel.SAFE_RANGE
+    labels, result = solve_labels(scores.copy(), marginal, solver="potentials")
+    assert_allclose(labels, surrogate_labels(scores, result.potentials), atol=1e-4)
+    in_place, result = solve_labels(scores, marginal, out=scores, solver="potentials")
+    assert result.converged
+    assert_allclose(in_place, labels, atol=1e-4)
+
+
 def test_potentials_have_mean_zero():
     scores, marginal = make_scores()
     for relaxation in (None, 1.0):
@@ -421,6 +461,8 @@ def test_bad_input_of_the_helpers_is_named():
         surrogate_labels(np.zeros((2, 2)), np.zeros(3))
     with pytest.raises(ValueError, match="out must be float32"):
         surrogate_labels(np.zeros((2, 2)), np.zeros(2), out=np.zeros((2, 2), dtype=int))
+    with pytest.raises(ValueError, match="out must have the shape of scores"):
+        solve_labels(np.zeros((2, 2)), [0.5, 0.5], out=np.zeros((2, 3)))
     with pytest.raises(ValueError, match="blocks must yield scores of shape"):
         solve_blocks(lambda: [np.zeros((2, 3))], [0.5, 0.5])
     with pytest.raises(ValueError, match="rows of positive weight"):
