@@ -31,10 +31,17 @@ class Progress:
 
     def __init__(self, stage: str, total: int, verbose: int) -> None:
         self.stage, self.total, self.verbose = stage, total, verbose
-        self.done, self.start = 0, time.perf_counter()
+        self.done, self.skipped, self.start = 0, 0, time.perf_counter()
         self.bar: Any = None
         if verbose and (sys.stderr.isatty() or "ipykernel" in sys.modules):
             self.bar = tqdm(total=total, desc=stage)
+
+    def skip(self, n_steps: int) -> None:
+        """Count steps that an earlier run has done."""
+        self.done += n_steps
+        self.skipped += n_steps
+        if self.bar is not None:
+            self.bar.update(n_steps)
 
     def advance(self, **facts: float) -> None:
         """Count one step, and show the facts beside it."""
@@ -47,7 +54,7 @@ class Progress:
             (self.done - 1) * _N_LINES // self.total
         ):
             seconds = time.perf_counter() - self.start
-            left = seconds / self.done * (self.total - self.done)
+            left = seconds / (self.done - self.skipped) * (self.total - self.done)
             facts_text = "".join(f", {key} {value}" for key, value in shown.items())
             print(
                 f"{self.stage} {self.done}/{self.total}{facts_text}, {left:.0f} s left",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
@@ -42,3 +43,45 @@ def seeded(seed: int) -> Iterator[None]:
             yield
         finally:
             np.random.set_state(numpy_state)
+
+
+def generator_states() -> dict[str, Any]:
+    """Return the states of numpy's and torch's global generators, as tensors and numbers.
+
+    Examples
+    --------
+    >>> states = generator_states()
+    >>> first = torch.rand(1)
+    >>> set_generator_states(states)
+    >>> bool(first == torch.rand(1))
+    True
+    """
+    state = np.random.get_state(legacy=False)
+    assert isinstance(state, dict)  # numpy's types leave the other form open
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else [],
+        "numpy": {
+            **state,
+            "state": {
+                "key": torch.from_numpy(state["state"]["key"].astype(np.int64)),
+                "pos": int(state["state"]["pos"]),
+            },
+        },
+    }
+
+
+def set_generator_states(states: dict[str, Any]) -> None:
+    """Put back what `generator_states` returned.
+
+    Parameters
+    ----------
+    states : dict
+        The states.
+    """
+    torch.set_rng_state(states["torch"])
+    if states["cuda"]:
+        torch.cuda.set_rng_state_all(states["cuda"])
+    state = states["numpy"]
+    key = state["state"]["key"].numpy().astype(np.uint32)
+    np.random.set_state({**state, "state": {**state["state"], "key": key}})

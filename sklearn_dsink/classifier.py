@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import time
+from copy import deepcopy
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
@@ -28,7 +30,9 @@ from skorch import NeuralNetClassifier
 from torch import nn
 
 from ._arrays import FloatArray, safe_log
+from ._fingerprint import require_same, take_fingerprint
 from .auxiliaries import check_auxiliary, request_weights
+from .checkpoint import Checkpoint, TargetKeeper
 from .defaults import default_imb_aux, default_noise_aux, default_target
 from .evidence import choose_class_marginal, gather_evidence
 from .folds import make_folds
@@ -127,6 +131,13 @@ class DSinkClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         generators are left as they were.
     verbose : int, default=0
         0 is silent, 1 counts fits and epochs, 2 prints a line an epoch besides.
+    warm_start : bool, default=False
+        Whether a second fit on the same rows trains the target for ``max_epochs`` more and leaves
+        the auxiliaries as they are.  The first fit keeps what the second needs.  There is no
+        ``partial_fit``: folds, label model and class shares are those of one set of rows.
+    checkpoint_dir : path-like, default=None
+        Folder that keeps each auxiliary fit and each epoch, so that a fit that was killed goes on
+        where it was when it is started again.  Needs an int as `random_state`.
 
     Attributes
     ----------
@@ -184,6 +195,9 @@ class DSinkClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
     True
     """
 
+    # What a warm start needs of the last fit: its fingerprint, and log f_N of the training rows.
+    _warm: tuple[dict[str, str], FloatArray] | None
+
     _parameter_constraints: dict[str, list[Any]] = {
         "noise_aux": [object],
         "imb_aux": [object],
@@ -206,6 +220,8 @@ class DSinkClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         "n_jobs": [Integral, None],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
+        "warm_start": ["boolean"],
+        "checkpoint_dir": [str, os.PathLike, None],
     }
 
     def __init__(
@@ -232,6 +248,8 @@ class DSinkClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         n_jobs: int | None = None,
         random_state: Any = None,
         verbose: int = 0,
+        warm_start: bool = False,
+        checkpoint_dir: str | os.PathLike[str] | None = None,
     ) -> None:
         self.noise_aux = noise_aux
         self.imb_aux = imb_aux
@@ -254,6 +272,8 @@ class DSinkClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         self.n_jobs = n_jobs
         self.random_state = random_state
         self.verbose = verbose
+        self.warm_start = warm_start
+        self.checkpoint_dir = checkpoint_dir
 
     # One resolver for each default: fit, routing and tags all ask here.
 
@@ -302,11 +322,17 @@ class DSinkClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
             If a transport did not meet its class shares within `tol`.
         """
         _raise_for_params(params, self, "fit")
+        if self.warm_start and getattr(self, "_warm", None) is not None:
+            return self._fit_further(X, y, sample_weight, params)
         self._forget()
         X, codes, weight = self._validate(X, y, sample_weight)
-        n_classes = len(self.classes_)
         rng = check_random_state(self.random_state)
         start = time.perf_counter()
+        folds, checkpoint = make_folds(self.cv, X, codes, rng), None
+        if self.warm_start or self.checkpoint_dir is not None:
+            taken = self._fingerprint(X, codes, self.classes_, weight, params, folds)
+        if self.checkpoint_dir is not None:
+            checkpoint = Checkpoint(self.checkpoint_dir, taken, self.random_state)
 
         auxiliaries = {"noise_aux": self._get_noise_aux(), "imb_aux": self._get_imb_aux()}
         evidence = gather_evidence(
@@ -314,7 +340,7 @@ class DSinkClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
             X,
             codes,
             classes=self.classes_,
-            folds=make_folds(self.cv, X, codes, rng),
+            folds=folds,
             refine=self._refines(len(codes)),
             balance=dict.fromkeys(auxiliaries, REFIT_BALANCE),
             sample_weight=weight,
@@ -322,64 +348,101 @@ class DSinkClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
             n_jobs=self.n_jobs,
             random_state=rng,
             verbose=self.verbose,
+            checkpoint=checkpoint,
         )
         model, noise = evidence.label_model, evidence.auxiliaries["noise_aux"]
         marginal = choose_class_marginal(self.class_marginal, evidence, weight)
         learnt = time.perf_counter()
 
-        labeler = SurrogateLabeler(
-            safe_log(model.posterior if self.noise_correction else noise.proba),
-            marginal,
-            weight,
-            solver=self.solver,
-            relaxation=self.relaxation,
-            tol=self.tol,
-            max_iter=self.max_iter,
-        )
+        log_noise = safe_log(model.posterior if self.noise_correction else noise.proba)
+        labeler = self._labeler(log_noise, marginal, weight)
         surrogate, _ = labeler()
 
         encoder = TabularEncoder(random_state=rng.randint(_MAX_SEED))
         inputs = encoder.fit_transform(X)
-        net = self._get_target(inputs, n_classes)
-        target = fit_target(
-            net,
-            inputs,
-            codes,
-            surrogate.astype(np.float32, copy=False),
-            sample_weight=weight,
-            alpha=self.alpha,
-            base_loss=CrossEntropy() if self.base_loss == "cross_entropy" else self.base_loss,
-            log_prior=np.log(marginal) if self.prior_correction else None,
-            renew=labeler,
-            warmup=self.warmup,
-            every=self.renew_every,
-            seed=rng.randint(_MAX_SEED),
-            verbose=self.verbose,
-        )
-        labels, _ = labeler(log_probabilities(target, inputs, corrected=True))
-
         for name, auxiliary in evidence.auxiliaries.items():
             setattr(self, f"{name}_", auxiliary.estimator)
             setattr(self, f"{name}_proba_", auxiliary.proba)
         self._experts, self.encoder_ = evidence.experts, encoder
         self._given, self._index = codes, getattr(X, "index", None)
         self._prior_corrected = self.prior_correction
-        self.target_ = target
         self.noise_matrix_ = model.noise_matrix
         self.class_marginal_ = marginal
+        self.timings_ = {"auxiliaries and label model": learnt - start}
+        self._fit_target(
+            self._get_target(inputs, len(self.classes_)),
+            inputs,
+            surrogate.astype(np.float32, copy=False),
+            labeler,
+            seed=rng.randint(_MAX_SEED),
+            keeper=None if checkpoint is None else checkpoint.target_keeper(labeler),
+        )
+        self._warm = (taken, log_noise) if self.warm_start else None
+        return self
+
+    def _fit_further(
+        self, X: Any, y: Any, sample_weight: Any, params: dict[str, Any]
+    ) -> DSinkClassifier:
+        """Train the target for more epochs; where that fails, the last fit stands as it was."""
+        X = validate_features(self, X, reset=False)
+        classes, codes = encode_labels(X, y, type(self).__name__)
+        weight = check_weights(sample_weight, X, codes, classes)
+        assert self._warm is not None  # fit has looked
+        taken, log_noise = self._warm
+        require_same(taken, self._fingerprint(X, codes, classes, weight, params))
+        net = deepcopy(self.target_)
+        if self.target is not None:
+            net.max_epochs = self.target.max_epochs
+        seed = check_random_state(self.random_state).randint(_MAX_SEED)
+        labeler = self._labeler(log_noise, self.class_marginal_, weight)
+        labeler()
+        surrogate = self.surrogate_labels_.astype(np.float32)
+        self._fit_target(
+            net, self.encoder_.transform(X), surrogate, labeler, seed=seed, further=True
+        )
+        return self
+
+    def _fit_target(
+        self,
+        net: NeuralNetClassifier,
+        inputs: Float32Array,
+        surrogate: Float32Array,
+        labeler: SurrogateLabeler,
+        *,
+        seed: int,
+        keeper: TargetKeeper | None = None,
+        further: bool = False,
+    ) -> None:
+        start = time.perf_counter()
+        marginal = labeler.class_marginal
+        target = fit_target(
+            net,
+            inputs,
+            self._given,
+            surrogate,
+            sample_weight=labeler.sample_weight,
+            alpha=self.alpha,
+            base_loss=CrossEntropy() if self.base_loss == "cross_entropy" else self.base_loss,
+            log_prior=np.log(marginal) if self.prior_correction else None,
+            renew=labeler,
+            warmup=self.warmup,
+            every=self.renew_every,
+            seed=seed,
+            verbose=self.verbose,
+            keeper=keeper,
+            further=further,
+        )
+        labels, _ = labeler(log_probabilities(target, inputs, corrected=True))
         self.surrogate_labels_ = labels
         self.class_potentials_ = labeler.result.potentials
         self.transport_n_iter_ = self.n_iter_ = labeler.result.n_iter
         self.transport_error_ = labeler.result.marginal_error
-        self.timings_ = {
-            "auxiliaries and label model": learnt - start,
-            "target and transport": time.perf_counter() - learnt,
-        }
+        self.timings_["target and transport"] = time.perf_counter() - start
         self.history_ = [
             {key: value for key, value in epoch.items() if key != "batches"}
             for epoch in target.history
         ]
-        return self
+        self.target_ = target  # last: with it, the classifier passes for fitted
 
     def predict_proba(self, X: Any) -> FloatArray:
         """Class probabilities under `class_prior`.
@@ -500,6 +563,31 @@ class DSinkClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         log_marginal = np.log(self.class_marginal_)
         return np.zeros_like(log_marginal) if self._prior_corrected else -log_marginal
 
+    def _labeler(
+        self, log_noise: FloatArray, marginal: FloatArray, weight: FloatArray | None
+    ) -> SurrogateLabeler:
+        return SurrogateLabeler(
+            log_noise,
+            marginal,
+            weight,
+            solver=self.solver,
+            relaxation=self.relaxation,
+            tol=self.tol,
+            max_iter=self.max_iter,
+        )
+
+    def _fingerprint(
+        self,
+        X: Any,
+        codes: npt.NDArray[np.int64],
+        classes: npt.NDArray[Any],
+        weight: FloatArray | None,
+        params: dict[str, Any],
+        folds: Any = None,
+    ) -> dict[str, str]:
+        others = {"sample_weight": weight, "fit_params": params, "folds": folds}
+        return take_fingerprint(self.get_params(deep=False), X, codes, classes=classes, **others)
+
     def _log_prior(self) -> FloatArray:
         if isinstance(self.class_prior, str):
             if self.class_prior == "uniform":
@@ -527,6 +615,7 @@ class DSinkClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         """Drop an earlier fit first: one that fails half-way must not pass for a fitted one."""
         for name in [name for name in vars(self) if name.endswith("_")]:
             delattr(self, name)
+        self._warm = None
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "target_")

@@ -6,21 +6,31 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from sklearn.base import clone
 from sklearn.dummy import DummyClassifier
-from sklearn.utils import _safe_indexing
+from sklearn.utils import _safe_indexing, gen_batches
 from sklearn.utils.parallel import Parallel, delayed
 
-from ._arrays import FloatArray, normalize_rows
+from ._arrays import FloatArray, empty_beside, normalize_rows
 from ._progress import Progress
 from ._seeding import seeded
 from .auxiliaries import is_frozen, prepare, weight_parameters
+from .checkpoint import Checkpoint, read_result, write_result
 from .folds import Fold, Rows
 from .probabilities import predict_aligned
+
+
+# Entries of (n_samples, n_classes) beyond which probabilities are kept in half precision: three
+# digits, and an eighth of a gigabyte for a million rows of sixty-four classes.
+HALF_PRECISION_SIZE = 5_000_000
+
+# Entries of what an auxiliary reads, or answers, at a time.
+_PREDICTED_SIZE = 2**22
 
 
 @dataclass(frozen=True)
@@ -31,7 +41,7 @@ class Auxiliary:
     ----------
     estimator : classifier
         Fitted on all rows, or the frozen estimator that was given.
-    proba : ndarray of shape (n_samples, n_classes), dtype float32
+    proba : ndarray of shape (n_samples, n_classes), dtype float32 or float16
         Out-of-fold with folds, in-sample without them or where the estimator is frozen.
     template : classifier
         Seeded and unfitted; the frozen estimator itself.
@@ -39,7 +49,7 @@ class Auxiliary:
         Further parameters of ``fit``, by training row where they are that long.
     seed : int
         Seeds each fit.
-    unseen : ndarray of shape (n_folds, n_samples, n_classes), dtype float32, or None
+    unseen : ndarray of shape (n_folds, n_samples, n_classes), of the same dtype, or None
         For each fold, probabilities of the rows outside it by models that have seen neither the
         fold nor the row.  None unless asked for.
     """
@@ -95,6 +105,7 @@ def run_jobs(
     n_jobs: int | None = None,
     title: str = "auxiliary fits",
     verbose: int = 0,
+    checkpoint: Checkpoint | None = None,
 ) -> list[Any]:
     """Run fits side by side.
 
@@ -114,6 +125,8 @@ def run_jobs(
         Shown with the progress.
     verbose : int, default=0
         Above 0, the fits are counted aloud.
+    checkpoint : Checkpoint, default=None
+        Keeps each result as soon as there is one, and gives those that it has.
 
     Returns
     -------
@@ -121,14 +134,40 @@ def run_jobs(
         In the order of the jobs: probabilities of the rows to predict, or the fitted model.
     """
     progress = Progress(title, len(jobs), verbose)
+    places = [None] * len(jobs) if checkpoint is None else checkpoint.next_stage(len(jobs))
     results = []
-    for result in Parallel(n_jobs=n_jobs, return_as="generator")(
-        delayed(_run)(job, X, classes, class_share) for job in jobs
+    for job, (result, not_kept) in zip(
+        jobs,
+        Parallel(n_jobs=n_jobs, return_as="generator")(
+            delayed(_run_or_read)(job, X, classes, class_share, place)
+            for job, place in zip(jobs, places, strict=True)
+        ),
+        strict=True,
     ):
+        if not_kept:
+            warnings.warn(
+                f"{job.name}, fitted on {job.stage}, is not kept in checkpoint_dir: {not_kept}. "
+                "After an interruption this one fit is done again.",
+                UserWarning,
+                stacklevel=2,
+            )
         results.append(result)
         progress.advance()
     progress.close()
     return results
+
+
+def _run_or_read(
+    job: Job, X: Any, classes: npt.NDArray[Any], class_share: FloatArray, place: Path | None
+) -> tuple[Any, str]:
+    """Give a job's result and, where that has to be kept and cannot, the reason."""
+    if place is None:
+        return _run(job, X, classes, class_share), ""
+    result = read_result(place, job.template)
+    if result is not None:
+        return result, ""
+    result = _run(job, X, classes, class_share)
+    return result, write_result(place, result, job.template)
 
 
 def _run(job: Job, X: Any, classes: npt.NDArray[Any], class_share: FloatArray) -> Any:
@@ -148,13 +187,32 @@ def _run(job: Job, X: Any, classes: npt.NDArray[Any], class_share: FloatArray) -
         ) from error
     if job.predicts is None:
         return model
-    part = _safe_indexing(X, job.predicts)
-    return _float32(predict_aligned(model, part, classes, class_share, job.name))
+    return _predict(model, X, job.predicts, classes, class_share, job.name)
 
 
-def _float32(proba: FloatArray) -> FloatArray:
-    """Halve what is kept of each training row; a probability is not known to seven digits."""
-    return proba.astype(np.float32, copy=False)
+def _predict(
+    model: Any,
+    X: Any,
+    rows: Rows | None,
+    classes: npt.NDArray[Any],
+    class_share: FloatArray,
+    name: str,
+) -> FloatArray:
+    """Probabilities of some rows, or of all, asked for block by block."""
+    n_rows = X.shape[0] if rows is None else len(rows)
+    proba = empty_beside(X, (n_rows, len(classes)), _kept_dtype(X.shape[0] * len(classes)))
+    size = max(_PREDICTED_SIZE // max(X.shape[1], len(classes)), 1)
+    for part in gen_batches(n_rows, size):
+        some = X if n_rows <= size and rows is None else None
+        if some is None:
+            some = _safe_indexing(X, part if rows is None else rows[part])
+        proba[part] = predict_aligned(model, some, classes, class_share, name)
+    return proba
+
+
+def _kept_dtype(n_entries: int) -> type[np.floating[Any]]:
+    """Keep no more of a probability than is known of it, and less where memory is short."""
+    return np.float16 if n_entries > HALF_PRECISION_SIZE else np.float32
 
 
 def take_params(params: dict[str, Any], rows: Rows, n_samples: int) -> dict[str, Any]:
@@ -195,6 +253,7 @@ def fit_auxiliaries(
     n_jobs: int | None = None,
     random_state: np.random.RandomState,
     verbose: int = 0,
+    checkpoint: Checkpoint | None = None,
 ) -> dict[str, Auxiliary]:
     """Fit auxiliaries on all rows and give their probabilities for the training rows.
 
@@ -227,6 +286,8 @@ def fit_auxiliaries(
         Source of the seeds.
     verbose : int, default=0
         Above 0, the fits are counted aloud.
+    checkpoint : Checkpoint, default=None
+        Keeps the fits' results.
 
     Returns
     -------
@@ -265,7 +326,13 @@ def fit_auxiliaries(
             ]  # fmt: skip
 
     results = run_jobs(
-        jobs, X, classes=classes, class_share=class_share, n_jobs=n_jobs, verbose=verbose
+        jobs,
+        X,
+        classes=classes,
+        class_share=class_share,
+        n_jobs=n_jobs,
+        verbose=verbose,
+        checkpoint=checkpoint,
     )
     return {
         name: _gather(name, prepared[name], jobs, results, X, folds, nested, classes, class_share)
@@ -295,19 +362,25 @@ def _gather(
     model = own[0][1] if own else template
     n_samples, n_classes = X.shape[0], len(classes)
     if folds is None or not own:
-        proba = _float32(predict_aligned(model, X, classes, class_share, name))
+        proba = _predict(model, X, None, classes, class_share, name)
         unseen = np.broadcast_to(proba, (len(folds or []), n_samples, n_classes))
         return Auxiliary(model, proba, template, params, seed, unseen if nested else None)
 
+    dtype = _kept_dtype(n_samples * n_classes)
+    if not nested:
+        proba = empty_beside(X, (n_samples, n_classes), dtype)
+        proba[:] = 0  # of a row that is in no fold
+        for job, result in own[1:]:
+            proba[job.predicts] = result
+        return Auxiliary(model, proba, template, params, seed)
     proba = np.zeros((n_samples, n_classes), dtype=np.float32)
     for job, result in own[1:]:
         proba[job.predicts] += result
-    if not nested:
-        return Auxiliary(model, proba, template, params, seed)
-    unseen = np.full((len(folds), n_samples, n_classes), 1.0 / n_classes, dtype=np.float32)
+    unseen = np.full((len(folds), n_samples, n_classes), 1.0 / n_classes, dtype=dtype)
     for (_, result), (first, second) in zip(own[1:], _held_out(folds, nested), strict=True):
         n_first = len(folds[first][1])
         # Without fold `first`, what this model says of fold `second` may be used; and vice versa.
         unseen[second, folds[first][1]] = result[:n_first]
         unseen[first, folds[second][1]] = result[n_first:]
-    return Auxiliary(model, normalize_rows(proba), template, params, seed, unseen)
+    proba = normalize_rows(proba).astype(dtype, copy=False)
+    return Auxiliary(model, proba, template, params, seed, unseen)

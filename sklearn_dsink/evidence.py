@@ -9,9 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ._arrays import FloatArray, column_totals
+from .checkpoint import Checkpoint
 from .crossfit import Auxiliary, fit_auxiliaries
 from .folds import Fold
-from .label_model import LabelModel, fit_label_model, smooth_log
+from .label_model import LabelModel, SmoothedLog, fit_label_model, smooth_log
 from .probabilities import predict_aligned
 from .refinement import refit_auxiliaries
 from .transport import floor_marginal
@@ -93,6 +94,7 @@ def gather_evidence(
     n_jobs: int | None,
     random_state: np.random.RandomState,
     verbose: int,
+    checkpoint: Checkpoint | None = None,
 ) -> Evidence:
     """Fit the auxiliaries on the given labels, and again on what these probably are.
 
@@ -122,6 +124,8 @@ def gather_evidence(
         Source of the seeds.
     verbose : int
         Above 0, the fits are counted aloud.
+    checkpoint : Checkpoint, default=None
+        Keeps the results of the fits.
 
     Returns
     -------
@@ -135,6 +139,7 @@ def gather_evidence(
         "sample_weight": sample_weight,
         "n_jobs": n_jobs,
         "verbose": verbose,
+        "checkpoint": checkpoint,
     }
     first = fit_auxiliaries(
         auxiliaries,
@@ -156,7 +161,8 @@ def gather_evidence(
         replace(model, posterior=model.posterior[:0]),
         classes,
     )
-    return Evidence(first, model, pooled)
+    known = {name: replace(aux, unseen=None) for name, aux in first.items()}
+    return Evidence(known, model, pooled)
 
 
 def choose_class_marginal(
@@ -204,5 +210,5 @@ def _label_model(
     codes: npt.NDArray[np.int64],
     sample_weight: FloatArray | None,
 ) -> LabelModel:
-    log_scores = [smooth_log(aux.proba) for aux in auxiliaries.values()]
+    log_scores = [SmoothedLog(aux.proba) for aux in auxiliaries.values()]
     return fit_label_model(log_scores, codes, sample_weight=sample_weight)

@@ -223,18 +223,43 @@ def load_model(path: str | os.PathLike[str], *, trusted: tuple[str, ...] = ()) -
 
     path = Path(path)
     structure, tensors = _read(path)
-    names = set(sio.get_untrusted_types(data=structure))
-    unknown = sorted(names - set(TRUSTED_TYPES) - set(trusted) - _own_parts(names))
+    names = sio.get_untrusted_types(data=structure)
+    unknown = _unknown(names, trusted)
     if unknown:
         raise ValueError(
             f"{path.name} holds types that are not trusted: {', '.join(unknown)}. If you know "
             "them and the file's author, pass their names in `trusted`."
         )
     try:
-        bare = sio.loads(structure, trusted=sorted(names))
+        bare = sio.loads(structure, trusted=names)
         return _with_tensors(bare, load(tensors))
     except (UntrustedTypesFoundException, SafetensorError, KeyError) as error:
         raise ValueError(f"{path.name} is damaged: {error}.") from error
+
+
+def untrusted_types(path: str | os.PathLike[str], *, trusted: tuple[str, ...] = ()) -> list[str]:
+    """Name the types in a model file for which :func:`load_model` would refuse it.
+
+    Parameters
+    ----------
+    path : path-like
+        A file that :func:`save_model` wrote.
+    trusted : tuple of str, default=()
+        As in :func:`load_model`.
+
+    Returns
+    -------
+    names : list of str
+        Sorted; empty where the file can be loaded.
+    """
+    import skops.io as sio
+
+    structure, _ = _read(Path(path))
+    return _unknown(sio.get_untrusted_types(data=structure), trusted)
+
+
+def _unknown(names: list[str], trusted: tuple[str, ...]) -> list[str]:
+    return sorted({*names} - {*TRUSTED_TYPES} - {*trusted} - _own_parts({*names}))
 
 
 def _read(path: Path) -> tuple[bytes, bytes]:

@@ -15,9 +15,10 @@ import numpy.typing as npt
 
 from ._arrays import FloatArray
 from .auxiliaries import accepts_sample_weight, is_frozen, weight_parameters
+from .checkpoint import Checkpoint
 from .crossfit import Auxiliary, Job, run_jobs, take_params
 from .folds import Fold, Rows
-from .label_model import LabelModel, smooth_log
+from .label_model import LabelModel, SmoothedLog
 
 # Classes below this probability teach nothing of a row that is worth a copy of it.
 _LEAST_PROBA = 0.05
@@ -74,6 +75,7 @@ def refit_auxiliaries(
     sample_weight: FloatArray | None = None,
     n_jobs: int | None = None,
     verbose: int = 0,
+    checkpoint: Checkpoint | None = None,
 ) -> dict[str, Auxiliary]:
     """Refit auxiliaries on the label model's posterior, fold by fold and on all rows.
 
@@ -99,6 +101,8 @@ def refit_auxiliaries(
         Fits that run at the same time.
     verbose : int, default=0
         Above 0, the fits are counted aloud.
+    checkpoint : Checkpoint, default=None
+        Keeps the fits' results.
 
     Returns
     -------
@@ -136,6 +140,7 @@ def refit_auxiliaries(
         n_jobs=n_jobs,
         title="refits on corrected labels",
         verbose=verbose,
+        checkpoint=checkpoint,
     )
     out = {}
     for number, (name, aux) in enumerate(refitted.items()):
@@ -161,4 +166,4 @@ def _unseen_posterior(
     unseen = [aux.unseen for aux in auxiliaries.values()]
     if any(part is None for part in unseen):
         return model.posterior
-    return model.label([smooth_log(part[fold]) for part in unseen if part is not None], codes)
+    return model.label([SmoothedLog(part[fold]) for part in unseen if part is not None], codes)

@@ -27,6 +27,7 @@ from torch.utils.data import DataLoader
 from ._arrays import FloatArray
 from ._progress import EpochProgress
 from ._seeding import seeded
+from .checkpoint import EpochOpening, TargetKeeper
 from .iterators import TensorIterator
 from .losses import SampleLoss
 from .nets import TabularNet, threads_for
@@ -183,16 +184,24 @@ class RenewSurrogate(Callback):
         self.warmup = warmup
         self.every = every
 
+    def on_train_begin(self, net: Any, **kwargs: Any) -> None:
+        """Note which epoch will be the last."""
+        self.last_ = len(net.history) + net.max_epochs
+
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
         """Renew when it is time, except after the last epoch, when nobody would learn from it."""
         epoch = len(net.history)
-        if epoch < self.warmup or (epoch - self.warmup) % self.every or epoch == net.max_epochs:
+        if epoch < self.warmup or (epoch - self.warmup) % self.every or epoch == self.last_:
             return
+        for key, value in self.update(net).items():
+            net.history.record(key, value)
+
+    def update(self, net: Any) -> dict[str, float]:
+        """Renew the rows from the net as it is, and give what the history should hold of it."""
         rows, facts = self.renew(log_probabilities(net, self.X, corrected=True))
         moved = np.mean(rows.argmax(axis=1) != self.surrogate.argmax(axis=1))
         self.surrogate[:] = rows
-        for key, value in {**facts, "labels_moved": float(moved)}.items():
-            net.history.record(key, value)
+        return {**facts, "labels_moved": float(moved)}
 
 
 class _SplitByLabel:
@@ -327,23 +336,34 @@ def _train(
     target: dict[str, Any],
     renewal: RenewSurrogate | None,
     progress: EpochProgress,
+    keeper: TargetKeeper | None,
 ) -> None:
     """Train as ``net.fit`` does, with our callbacks besides, and let a user's Ctrl-C through.
 
     skorch's EarlyStopping ends the training by a KeyboardInterrupt, and ``fit`` swallows any.
+    A net that is initialized already is trained further, as ``net.partial_fit`` does.
     """
-    net.initialize()
+    if not net.initialized_:
+        net.initialize()
     own_callbacks = list(net.callbacks_)
     if renewal is not None:  # first, so that the others find its figures in the history
         net.callbacks_.insert(0, ("renewal", renewal))
     net.callbacks_.append(("progress", progress))
-    net.notify("on_train_begin", X=X, y=target)
+    n_done = 0
+    if keeper is None:
+        net.notify("on_train_begin", X=X, y=target)
+    else:
+        net.callbacks_.insert(0, ("opening", EpochOpening(keeper)))
+        net.callbacks_.append(("keeper", keeper))
+        net.notify("on_train_begin", X=X, y=target)
+        n_done = keeper.restore(net, renewal)
+        progress.progress_.skip(n_done)
     # What other modules compute, and how well that divides among threads, is not for us to say.
     own = isinstance(net.module_, TabularNet) and net.batch_size > 0
     weights = sum(weight.numel() for weight in net.module_.parameters())
     try:
         with threads_for(net.batch_size * weights) if own else nullcontext():
-            net.fit_loop(X, target)
+            net.fit_loop(X, target, epochs=net.max_epochs - n_done)
     except KeyboardInterrupt:
         stopped = any(
             isinstance(callback, EarlyStopping) and callback.misses_ == callback.patience
@@ -370,13 +390,16 @@ def fit_target(
     every: int,
     seed: int,
     verbose: int = 0,
+    keeper: TargetKeeper | None = None,
+    further: bool = False,
 ) -> NeuralNetClassifier:
     """Train a clone of `net` on labels and surrogate labels that are renewed as it learns.
 
     Parameters
     ----------
     net : NeuralNetClassifier
-        Untouched; its criterion tells whether its module returns logits or probabilities.
+        Untouched unless `further`; its criterion tells whether its module returns logits or
+        probabilities.
     X : ndarray of shape (n_samples, n_features), dtype float32
         Training inputs.
     y : ndarray of shape (n_samples,), dtype int64
@@ -395,17 +418,25 @@ def fit_target(
         Seeds the initial weights and the batches; the global generators are left alone.
     verbose : int, default=0
         Above 0, the epochs are counted aloud.
+    keeper : TargetKeeper, default=None
+        Keeps the net after each epoch, and gives back what an interrupted training had reached.
+    further : bool, default=False
+        Whether `net` is a target fitted before, which is itself trained for `max_epochs` more, by
+        the loss that it has.
 
     Returns
     -------
     net : NeuralNetClassifier
-        Fitted clone.
+        Fitted clone, or `net` itself.
     """
     weight = np.ones(len(y)) if sample_weight is None else sample_weight
     counts = np.bincount(y, weight, surrogate.shape[1]).astype(np.float64)
-    base_loss = _prepared(base_loss, counts, len(y))
-    criterion = partial(DistillationLoss, alpha, base_loss, log_prior, module_outputs(net))
-    fitted = prepare_net(net, criterion)
+    if further:
+        fitted = net
+    else:
+        base_loss = _prepared(base_loss, counts, len(y))
+        criterion = partial(DistillationLoss, alpha, base_loss, log_prior, module_outputs(net))
+        fitted = prepare_net(net, criterion)
     renewal = RenewSurrogate(renew, X, surrogate, warmup, every) if alpha > 0 else None
     target = {
         "label": np.asarray(y, dtype=np.int64),
@@ -414,7 +445,7 @@ def fit_target(
     }
     with seeded(seed):
         try:
-            _train(fitted, X, target, renewal, EpochProgress(verbose))
+            _train(fitted, X, target, renewal, EpochProgress(verbose), keeper)
         except RuntimeError as error:  # torch's, of shapes, dtypes, devices and memory
             advice = (
                 f" Lower its batch_size={net.batch_size}."
