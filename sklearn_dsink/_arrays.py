@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import mmap
+import tempfile
 from typing import Any
 
 import numpy as np
@@ -32,6 +34,28 @@ def log_softmax(values: FloatArray) -> FloatArray:
     return result
 
 
-def safe_log(proba: FloatArray) -> FloatArray:
-    """Logarithm of probabilities clipped at `PROBA_FLOOR`."""
-    return np.log(np.clip(proba, PROBA_FLOOR, None))
+def safe_log(proba: FloatArray, out: FloatArray | None = None) -> FloatArray:
+    """Logarithm of probabilities clipped at `PROBA_FLOOR`; `out` may be `proba` itself."""
+    clipped = np.clip(proba, PROBA_FLOOR, None, out=out)
+    return np.log(clipped, out=clipped)
+
+
+def is_mapped(array: Any) -> bool:
+    """Whether an array is mapped from a file, or is a view of one that is."""
+    while array is not None:
+        if isinstance(array, (np.memmap, mmap.mmap)):
+            return True
+        array = getattr(array, "base", None)
+    return False
+
+
+def empty_beside(array: Any, shape: tuple[int, ...], dtype: Any) -> FloatArray:
+    """Return a new array: in memory, or in a temporary file where `array` is mapped from one.
+
+    What a user maps from a file may be larger than memory, and what a fit keeps of each of its
+    rows too.  The file is deleted with the array.
+    """
+    if not is_mapped(array):
+        return np.empty(shape, dtype)
+    with tempfile.TemporaryFile() as file:
+        return np.asarray(np.memmap(file, dtype, "w+", shape=shape))

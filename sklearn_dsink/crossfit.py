@@ -25,8 +25,8 @@ from .folds import Fold, Rows
 from .probabilities import predict_aligned
 
 
-# Entries of (n_samples, n_classes) beyond which probabilities are kept in half precision: three
-# digits, and an eighth of a gigabyte for a million rows of sixty-four classes.
+# Entries of (n_samples, n_classes) beyond which probabilities are kept in half precision, which
+# has three digits.
 HALF_PRECISION_SIZE = 5_000_000
 
 # Entries of what an auxiliary reads, or answers, at a time.
@@ -369,7 +369,6 @@ def _gather(
     dtype = _kept_dtype(n_samples * n_classes)
     if not nested:
         proba = empty_beside(X, (n_samples, n_classes), dtype)
-        proba[:] = 0  # of a row that is in no fold
         for job, result in own[1:]:
             proba[job.predicts] = result
         return Auxiliary(model, proba, template, params, seed)

@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize
 
-from ._arrays import FloatArray, column_totals, log_softmax, normalize_rows
+from ._arrays import FloatArray, column_totals, empty_beside, log_softmax, normalize_rows
 from .noise_model import noise_matrix_from_posterior
 
 # Share of the uniform distribution mixed into each model: a forest's exact zero is no proof.
@@ -82,13 +82,15 @@ class LabelModel:
         return _pooled(self.exponents, log_scores, log_prior)
 
     def label(
-        self, log_scores: Sequence[FloatArray], y: npt.NDArray[np.integer[Any]]
+        self,
+        log_scores: Sequence[FloatArray | SmoothedLog],
+        y: npt.NDArray[np.integer[Any]],
     ) -> FloatArray:
         """Posterior of the true class of rows whose given label is known.
 
         Parameters
         ----------
-        log_scores : sequence of ndarray of shape (n_samples, n_classes)
+        log_scores : sequence of ndarray or SmoothedLog of shape (n_samples, n_classes)
             Smoothed logarithms, a model each, in the order of the fit.
         y : ndarray of shape (n_samples,), dtype int
             Given labels as codes.
@@ -98,7 +100,9 @@ class LabelModel:
         posterior : ndarray of shape (n_samples, n_classes)
             Rows sum to 1; in the dtype of `log_scores`.
         """
-        posterior = np.empty_like(log_scores[0])
+        first = log_scores[0]
+        source = first.proba if isinstance(first, SmoothedLog) else first
+        posterior = empty_beside(source, first.shape, first.dtype)
         for low in range(0, len(y), _BLOCK_ROWS):
             rows = slice(low, low + _BLOCK_ROWS)
             proba = np.exp(self.log_proba([scores[rows] for scores in log_scores]))
@@ -111,8 +115,32 @@ def smooth_log(proba: FloatArray) -> FloatArray:
     return np.log((1.0 - SMOOTHING) * proba + SMOOTHING / proba.shape[1])
 
 
+class SmoothedLog:
+    """`smooth_log` of a matrix, worked out for the rows asked for: no second matrix is kept.
+
+    Parameters
+    ----------
+    proba : ndarray of shape (n_samples, n_classes)
+        Rows sum to 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> SmoothedLog(np.array([[0.5, 0.5], [1.0, 0.0]]))[1:].round(3)
+    array([[-0.005, -5.298]])
+    """
+
+    def __init__(self, proba: FloatArray) -> None:
+        self.proba = proba
+        self.shape = proba.shape
+        self.dtype = np.promote_types(proba.dtype, np.float32)
+
+    def __getitem__(self, rows: Any) -> FloatArray:
+        return smooth_log(self.proba[rows].astype(self.dtype, copy=False))
+
+
 def fit_label_model(
-    log_scores: Sequence[FloatArray],
+    log_scores: Sequence[FloatArray | SmoothedLog],
     y: npt.NDArray[np.integer[Any]],
     *,
     sample_weight: FloatArray | None = None,
@@ -123,7 +151,7 @@ def fit_label_model(
 
     Parameters
     ----------
-    log_scores : sequence of ndarray of shape (n_samples, n_classes)
+    log_scores : sequence of ndarray or SmoothedLog of shape (n_samples, n_classes)
         Logarithms of out-of-fold probabilities, smoothed by `smooth_log`, a model each.
     y : ndarray of shape (n_samples,), dtype int
         Given labels as codes ``0..n_classes-1``.
