@@ -9,6 +9,7 @@ target's state is read by ``torch.load(weights_only=True)``.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pickle
@@ -32,6 +33,8 @@ from ._seeding import generator_states, set_generator_states
 from .persistence import load_model, save_model, untrusted_types
 
 _FINGERPRINT, _TARGET, _FIT = "fingerprint.json", "target.pt", "fit-"
+# What readers raise, each in its own way, when a file is cut short or is no such file.
+_DAMAGE = (RuntimeError, ValueError, LookupError, EOFError, OSError, pickle.UnpicklingError)
 _PLAIN = (bool, int, float, str, torch.Tensor, torch.nn.Parameter, type(None))
 
 
@@ -230,10 +233,11 @@ class TargetKeeper(Callback):
         """
         if not self.path.exists():
             return 0
+        data = io.BytesIO(self.path.read_bytes())
         try:
-            kept = torch.load(self.path, map_location="cpu", weights_only=True)
+            kept = torch.load(data, map_location="cpu", weights_only=True)
             history = kept["history"]
-        except (RuntimeError, pickle.UnpicklingError, EOFError, KeyError, ValueError) as error:
+        except _DAMAGE as error:
             raise _damaged(self.path, error) from error
         self._renewal = kept["renewal"]
         if self._renewal is not None:
@@ -320,7 +324,7 @@ def _callback_state(callback: Any) -> dict[str, Any]:
     """Fitted attributes that need no pickle; state of schedulers under their own word for it."""
     state = {}
     for name, value in vars(callback).items():
-        if name.endswith("_"):
+        if name.endswith("_") and not isinstance(value, type):
             state_dict = getattr(value, "state_dict", None)
             kept = _plain(value) if state_dict is None else {"state_dict": state_dict()}
             if _is_plain(kept):

@@ -1,0 +1,333 @@
+"""An interrupted fit ends as an unbroken one, and does nothing twice."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import _interrupted
+import numpy as np
+import pytest
+import torch
+from _interrupted import N_EPOCHS, N_FITS, PAUSE, LoggedBayes, X, Y, classifier
+from _quick import quick, tiny_net
+from sklearn.base import clone
+from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import LogisticRegression
+from sklearn.naive_bayes import GaussianNB
+from skorch import NeuralNetClassifier
+from skorch.callbacks import EarlyStopping, LRScheduler
+from skorch.dataset import ValidSplit
+from torch import nn
+
+from sklearn_dsink import DSinkClassifier, checkpoint
+
+
+@pytest.fixture(autouse=True)
+def fit_log(tmp_path, monkeypatch):
+    """Count the fits of a test's auxiliaries."""
+    path = tmp_path / "fits.txt"
+    path.touch()
+    monkeypatch.setenv("FIT_LOG", str(path))
+    return path
+
+
+def taken_log(path: Path) -> int:
+    """Return the number of fits so far, and start counting again."""
+    n_fits = len(path.read_text(encoding="utf-8").splitlines())
+    path.write_text("", encoding="utf-8")
+    return n_fits
+
+
+def kept_fits(folder: Path) -> int:
+    return len([*folder.glob("fit-*.npy"), *folder.glob("fit-*.dsink")])
+
+
+def history(fitted):
+    return [{k: v for k, v in epoch.items() if k != "dur"} for epoch in fitted.history_]
+
+
+def assert_same(first, second):
+    np.testing.assert_array_equal(first.predict_proba(X), second.predict_proba(X))
+    np.testing.assert_array_equal(first.surrogate_labels_, second.surrogate_labels_)
+    np.testing.assert_array_equal(first.class_potentials_, second.class_potentials_)
+    assert history(first) == history(second)
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FIT_LOG", str(tmp_path_factory.mktemp("log") / "fits.txt"))
+        return classifier().fit(X, Y)
+
+
+@pytest.mark.parametrize(
+    "seed", [0, 1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, 12))]
+)
+def test_a_killed_fit_ends_as_an_unbroken_one_and_repeats_no_finished_fit(
+    seed, unbroken, tmp_path, fit_log
+):
+    folder = tmp_path / "checkpoint"
+    paths = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+    with subprocess.Popen(
+        [sys.executable, "-c", "import _interrupted as i; i.main()", str(folder)],
+        env={**os.environ, "PAUSE": str(PAUSE), "PYTHONPATH": paths},
+        stdout=subprocess.PIPE,
+    ) as process:
+        assert process.stdout.readline() == b"ready\n"
+        # It pauses in each fit and each epoch, so that it cannot have ended by then.
+        time.sleep(random.Random(seed).uniform(0, PAUSE * (N_FITS + N_EPOCHS)))
+        process.kill()
+    assert process.returncode == -signal.SIGKILL
+    done = kept_fits(folder)
+    begun = taken_log(fit_log)
+    assert begun - 1 <= done <= begun
+    resumed = classifier(folder).fit(X, Y)
+    assert taken_log(fit_log) == N_FITS - done
+    assert_same(resumed, unbroken)
+
+
+def interrupt_at_write(monkeypatch, number, name="target.pt"):
+    """Let the fit stop dead when it is about to write a file for the n-th time."""
+    replacing = checkpoint.replacing
+    seen = []
+
+    def interrupted(path):
+        seen.append(Path(path).name)
+        if seen.count(name) == number:
+            raise KeyboardInterrupt
+        return replacing(path)
+
+    monkeypatch.setattr(checkpoint, "replacing", interrupted)
+
+
+def test_a_finished_fit_is_read_back(unbroken, tmp_path, fit_log):
+    first = classifier(tmp_path / "a" / "b").fit(X, Y)
+    assert taken_log(fit_log) == N_FITS
+    assert_same(first, unbroken)
+    second = classifier(tmp_path / "a" / "b").fit(X, Y)
+    assert taken_log(fit_log) == 0
+    assert second.history_ == first.history_  # durations too: no epoch was trained again
+    assert_same(second, unbroken)
+
+
+def test_the_default_classifier_goes_on(tmp_path, monkeypatch):
+    settings = {"cv": 2, "random_state": 0}
+    whole = DSinkClassifier(**settings).fit(X, Y)
+    interrupt_at_write(monkeypatch, 30)
+    with pytest.raises(KeyboardInterrupt):
+        DSinkClassifier(**settings, checkpoint_dir=tmp_path / "c").fit(X, Y)
+    assert_same(DSinkClassifier(**settings, checkpoint_dir=tmp_path / "c").fit(X, Y), whole)
+
+
+class Deep(nn.Module):
+    """Something of each kind that has a state: batch statistics, dropout, a second output."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Linear(4, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(0.3), nn.Linear(16, 3)
+        )
+
+    def forward(self, X):
+        return self.layers(X), X
+
+
+@pytest.mark.parametrize("renew_every", [1, 3])
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        LRScheduler("StepLR", step_size=2, gamma=0.5),
+        LRScheduler("ReduceLROnPlateau", monitor="valid_loss", patience=0),
+        LRScheduler("MultiStepLR", milestones=[2, 2, 5], gamma=0.7),
+    ],
+    ids=["StepLR", "ReduceLROnPlateau", "MultiStepLR"],
+)
+def test_a_net_of_the_users_goes_on_with_its_callbacks(
+    tmp_path, monkeypatch, schedule, renew_every
+):
+    net = NeuralNetClassifier(
+        Deep,
+        criterion=nn.CrossEntropyLoss,
+        optimizer=torch.optim.SGD,
+        optimizer__momentum=0.9,
+        lr=0.05,
+        max_epochs=40,
+        batch_size=32,
+        iterator_train__shuffle=True,
+        train_split=ValidSplit(0.25),  # drawn from the global generator
+        callbacks=[schedule, EarlyStopping(patience=3, threshold=0.1, load_best=True)],
+        verbose=0,
+    )
+    settings = {"target": net, "renew_every": renew_every}
+    whole = quick(**settings).fit(X, Y)
+    assert 5 < len(whole.history_) < 40  # stopped early, but after both interruptions
+    for stop in (2, 3):
+        with monkeypatch.context() as patch:
+            interrupt_at_write(patch, stop)
+            with pytest.raises(KeyboardInterrupt):
+                quick(**settings, checkpoint_dir=tmp_path / "c").fit(X, Y)
+    assert_same(quick(**settings, checkpoint_dir=tmp_path / "c").fit(X, Y), whole)
+
+
+def test_fits_in_other_processes_are_kept_by_them(unbroken, tmp_path, fit_log):
+    assert_same(classifier(tmp_path / "c", n_jobs=2).fit(X, Y), unbroken)
+    assert taken_log(fit_log) == N_FITS
+    assert_same(classifier(tmp_path / "c").fit(X, Y), unbroken)
+    assert taken_log(fit_log) == 0
+
+
+@pytest.mark.parametrize(
+    "name, change",
+    [
+        ("X", lambda fit: fit(X=X + 1e-9)),
+        ("y", lambda fit: fit(y=np.roll(Y, 1))),
+        ("y", lambda fit: fit(y=np.array(["a", "b", "c"])[Y])),
+        ("sample_weight", lambda fit: fit(sample_weight=np.arange(1, len(X) + 1))),
+        ("alpha", lambda fit: fit(alpha=2.0)),
+        ("imb_aux", lambda fit: fit(imb_aux=GaussianNB(var_smoothing=0.5))),
+        ("target", lambda fit: fit(target=tiny_net(lr=0.1))),
+        ("max_epochs", lambda fit: fit(target=tiny_net(max_epochs=1))),
+        ("base_loss", lambda fit: fit(base_loss=nn.CrossEntropyLoss(reduction="none"))),
+        ("random_state", lambda fit: fit(random_state=1)),
+        ("folds", lambda fit: fit(cv=3)),
+    ],
+)
+def test_another_fit_is_refused_by_its_fingerprint(tmp_path, name, change):
+    folder = tmp_path / "c"
+    (quick(target=tiny_net(max_epochs=2), checkpoint_dir=folder)).fit(X, Y)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+
+    def fit(X=X, y=Y, sample_weight=None, **params):
+        settings = {"target": tiny_net(max_epochs=2), "checkpoint_dir": folder, **params}
+        quick(**settings).fit(X, y, sample_weight)
+
+    with pytest.raises(ValueError, match=rf"holds a fit with other .*\b{name}\b.* of its own"):
+        change(fit)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    fit(n_jobs=1, class_prior="train", combine=False, verbose=0)  # they leave the fit as it is
+
+
+def test_another_version_is_refused(tmp_path):
+    quick(checkpoint_dir=tmp_path).fit(X, Y)
+    path = tmp_path / "fingerprint.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "versions": "older"}))
+    with pytest.raises(ValueError, match="other versions"):
+        quick(checkpoint_dir=tmp_path).fit(X, Y)
+
+
+@pytest.mark.parametrize("random_state", [None, np.random.RandomState(0)])
+def test_a_seed_is_needed(tmp_path, random_state):
+    with pytest.raises(ValueError, match="checkpoint_dir needs an int as random_state"):
+        quick(random_state=random_state, checkpoint_dir=tmp_path / "c").fit(X, Y)
+    assert not (tmp_path / "c").exists()
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.99])
+@pytest.mark.parametrize("name", ["fit-1-000.dsink", "fit-1-001.npy", "target.pt"])
+def test_a_truncated_file_is_named_and_can_be_deleted(tmp_path, name, share):
+    first = quick(checkpoint_dir=tmp_path).fit(X, Y)
+    path = tmp_path / name
+    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+    with pytest.raises(ValueError, match=rf"{name} is damaged .* Delete this file"):
+        quick(checkpoint_dir=tmp_path).fit(X, Y)
+    path.unlink()
+    assert_same(quick(checkpoint_dir=tmp_path).fit(X, Y), first)
+
+
+def test_a_truncated_fingerprint_is_refused(tmp_path):
+    quick(checkpoint_dir=tmp_path).fit(X, Y)
+    path = tmp_path / "fingerprint.json"
+    path.write_text(path.read_text()[:50])
+    with pytest.raises(ValueError, match=r"fingerprint\.json is damaged"):
+        quick(checkpoint_dir=tmp_path).fit(X, Y)
+
+
+class Bomb:
+    """Something that would run code if it were unpickled."""
+
+    def __reduce__(self):
+        return os.system, (f"touch {os.environ['FIT_LOG']}.exploded",)
+
+
+@pytest.mark.parametrize("name", ["fit-1-000.dsink", "fit-1-001.npy", "target.pt"])
+def test_no_file_of_a_checkpoint_runs_code(tmp_path, fit_log, name):
+    quick(checkpoint_dir=tmp_path).fit(X, Y)
+    path = tmp_path / name
+    if path.suffix == ".npy":
+        np.save(path, np.array([Bomb()], dtype=object))
+    elif path.suffix == ".pt":
+        torch.save({"history": Bomb()}, path)
+    else:
+        path.write_bytes(pickle.dumps(Bomb()))
+    with pytest.raises(ValueError, match=f"{name} is damaged"):
+        quick(checkpoint_dir=tmp_path).fit(X, Y)
+    assert not Path(f"{fit_log}.exploded").exists()
+
+
+def test_what_was_half_written_is_cleared_away(tmp_path):
+    quick(checkpoint_dir=tmp_path).fit(X, Y)
+    for name in (".fit-1-000.dsink.abc", ".target.pt.abc"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "part").touch()
+    (tmp_path / ".mine").mkdir()
+    quick(checkpoint_dir=tmp_path).fit(X, Y)
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == [".mine"]
+
+
+class Opaque(LoggedBayes):
+    """A model with something in it that has no safe form on disk."""
+
+    def fit(self, X, y, sample_weight=None):
+        super().fit(X, y, sample_weight)
+        self.hidden_ = memoryview(b"")
+        return self
+
+
+def test_a_model_without_a_safe_form_is_fitted_again_and_the_user_is_told(tmp_path, fit_log):
+    settings = {"imb_aux": Opaque(), "refine": False, "checkpoint_dir": tmp_path / "c"}
+    with pytest.warns(UserWarning, match="imb_aux, fitted on all rows, is not kept"):
+        first = quick(**settings).fit(X, Y)
+    assert taken_log(fit_log) == 3
+    with pytest.warns(UserWarning, match="imb_aux, fitted on all rows, is not kept"):
+        second = quick(**settings).fit(X, Y)
+    assert taken_log(fit_log) == 1
+    assert_same(first, second)
+
+
+class Untidy(_interrupted.Pause):
+    """A callback that writes into the history what only a pickle could keep."""
+
+    def on_epoch_end(self, net, **kwargs):
+        net.history.record("whole", np.zeros(2))
+
+
+def test_a_history_without_a_safe_form_is_refused_after_the_first_epoch(tmp_path):
+    net = tiny_net(callbacks=[Untidy()])
+    with pytest.raises(ValueError, match="after epoch 1 its history hold more than numbers"):
+        quick(target=net, checkpoint_dir=tmp_path).fit(X, Y)
+
+
+def test_nets_and_frozen_models_as_auxiliaries(tmp_path):
+    def settings():  # fitted anew, as a script that is started again does
+        frozen = FrozenEstimator(LogisticRegression().fit(X, Y))
+        return {"noise_aux": tiny_net(max_epochs=1), "imb_aux": frozen, "refine": False}
+
+    whole = quick(**settings()).fit(X, Y)
+    for _ in range(2):
+        assert_same(quick(**settings(), checkpoint_dir=tmp_path).fit(X, Y), whole)
+    other = {**settings(), "imb_aux": FrozenEstimator(LogisticRegression(C=0.01).fit(X, Y))}
+    with pytest.raises(ValueError, match="other imb_aux"):
+        quick(**other, checkpoint_dir=tmp_path).fit(X, Y)
+
+
+def test_cloned_classifiers_share_the_folder(tmp_path):
+    model = quick(checkpoint_dir=tmp_path)
+    assert_same(model.fit(X, Y), clone(model).fit(X, Y))
