@@ -36,8 +36,15 @@ def log_softmax(values: FloatArray) -> FloatArray:
 
 def safe_log(proba: FloatArray, out: FloatArray | None = None) -> FloatArray:
     """Logarithm of probabilities clipped at `PROBA_FLOOR`; `out` may be `proba` itself."""
-    clipped = np.clip(proba, PROBA_FLOOR, None, out=out)
+    clipped = np.clip(proba, PROBA_FLOOR, None, out=out, dtype=None if out is None else out.dtype)
     return np.log(clipped, out=clipped)
+
+
+def at_least_float32(proba: FloatArray) -> FloatArray:
+    """Return probabilities that may be kept in half precision as others can work with them."""
+    if proba.dtype != np.float16:
+        return proba
+    return normalize_rows(proba.astype(np.float32))
 
 
 def is_mapped(array: Any) -> bool:

@@ -29,7 +29,7 @@ from sklearn.utils.validation import (
 from skorch import NeuralNetClassifier
 from torch import nn
 
-from ._arrays import FloatArray, safe_log
+from ._arrays import FloatArray, at_least_float32, safe_log
 from ._fingerprint import require_same, take_fingerprint
 from .auxiliaries import check_auxiliary, request_weights
 from .checkpoint import Checkpoint, TargetKeeper
@@ -354,7 +354,9 @@ class DSinkClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         marginal = choose_class_marginal(self.class_marginal, evidence, weight)
         learnt = time.perf_counter()
 
-        log_noise = safe_log(model.posterior if self.noise_correction else noise.proba)
+        # The posterior has served, so that the logarithm may take its place in memory.
+        proba = model.posterior if self.noise_correction else noise.proba
+        log_noise = safe_log(proba, out=model.posterior)
         labeler = self._labeler(log_noise, marginal, weight)
         surrogate, _ = labeler()
 
@@ -362,7 +364,7 @@ class DSinkClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         inputs = encoder.fit_transform(X)
         for name, auxiliary in evidence.auxiliaries.items():
             setattr(self, f"{name}_", auxiliary.estimator)
-            setattr(self, f"{name}_proba_", auxiliary.proba)
+        self._aux_proba_ = {name: aux.proba for name, aux in evidence.auxiliaries.items()}
         self._experts, self.encoder_ = evidence.experts, encoder
         self._given, self._index = codes, getattr(X, "index", None)
         self._prior_corrected = self.prior_correction
@@ -432,8 +434,8 @@ class DSinkClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
             keeper=keeper,
             further=further,
         )
-        labels, _ = labeler(log_probabilities(target, inputs, corrected=True))
-        self.surrogate_labels_ = labels
+        log_target = log_probabilities(target, inputs, corrected=True, out=surrogate)
+        self.surrogate_labels_, _ = labeler(log_target)
         self.class_potentials_ = labeler.result.potentials
         self.transport_n_iter_ = self.n_iter_ = labeler.result.n_iter
         self.transport_error_ = labeler.result.marginal_error
@@ -443,6 +445,16 @@ class DSinkClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
             for epoch in target.history
         ]
         self.target_ = target  # last: with it, the classifier passes for fitted
+
+    @property
+    def noise_aux_proba_(self) -> FloatArray:
+        """Probabilities of the training rows by `noise_aux`; large ones are kept with 3 digits."""
+        return at_least_float32(self._aux_proba_["noise_aux"])
+
+    @property
+    def imb_aux_proba_(self) -> FloatArray:
+        """Probabilities of the training rows by `imb_aux`; large ones are kept with 3 digits."""
+        return at_least_float32(self._aux_proba_["imb_aux"])
 
     def predict_proba(self, X: Any) -> FloatArray:
         """Class probabilities under `class_prior`.

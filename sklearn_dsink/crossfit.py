@@ -24,7 +24,6 @@ from .checkpoint import Checkpoint, read_result, write_result
 from .folds import Fold, Rows
 from .probabilities import predict_aligned
 
-
 # Entries of (n_samples, n_classes) beyond which probabilities are kept in half precision, which
 # has three digits.
 HALF_PRECISION_SIZE = 5_000_000

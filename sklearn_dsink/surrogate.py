@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ._arrays import FloatArray
-from .transport import TransportResult, mean_log_proba, solve, surrogate_labels
+from ._arrays import FloatArray, empty_beside
+from .transport import TransportResult, mean_log_proba, solve_labels
 
 
 class SurrogateLabeler:
@@ -58,20 +58,25 @@ class SurrogateLabeler:
         Parameters
         ----------
         log_target : ndarray of shape (n_samples, n_classes), default=None
-            Logarithm of what the target predicts now; overwritten.  Before it has learnt
-            anything, None: the labels are then f_N's, with the class totals asked for.
+            Logarithm of what the target predicts now; overwritten by the labels.  Before it has
+            learnt anything, None: the labels are then f_N's, with the class totals asked for.
 
         Returns
         -------
         labels : ndarray of shape (n_samples, n_classes)
-            Rows sum to 1.
+            Rows sum to 1; `log_target` itself where that was given.
         facts : dict
             ``marginal_error`` and ``transport_n_iter``, for the history.
         """
         scores = mean_log_proba(self.log_noise, log_target, out=log_target)
-        self.result = solve(
+        if log_target is None:  # the scores are log_noise, which the next renewal still needs
+            out = empty_beside(scores, scores.shape, scores.dtype)
+        else:
+            out = scores
+        labels, self.result = solve_labels(
             scores,
             self.class_marginal,
+            out=out,
             sample_weight=self.sample_weight,
             init=self.result.potentials if hasattr(self, "result") else None,
             **self.options,
@@ -80,6 +85,4 @@ class SurrogateLabeler:
             "marginal_error": self.result.marginal_error,
             "transport_n_iter": float(self.result.n_iter),
         }
-        # Without a target the scores are log_noise itself, which the next renewal still needs.
-        out = None if log_target is None else scores
-        return surrogate_labels(scores, self.result.potentials, out=out), facts
+        return labels, facts

@@ -32,8 +32,8 @@ from .iterators import TensorIterator
 from .losses import SampleLoss
 from .nets import TabularNet, threads_for
 
-#: Renews the surrogate labels: takes log f(x) of all training rows, returns the rows of Q and
-#: what the history should hold of it.
+#: Renews the surrogate labels: takes log f(x) of all training rows, which it may overwrite, and
+#: returns the rows of Q and what the history should hold of it.
 Renewal = Callable[[Any], tuple[FloatArray, dict[str, float]]]
 
 _TINY = torch.finfo(torch.float32).tiny
@@ -198,9 +198,13 @@ class RenewSurrogate(Callback):
 
     def update(self, net: Any) -> dict[str, float]:
         """Renew the rows from the net as it is, and give what the history should hold of it."""
-        rows, facts = self.renew(log_probabilities(net, self.X, corrected=True))
-        moved = np.mean(rows.argmax(axis=1) != self.surrogate.argmax(axis=1))
-        self.surrogate[:] = rows
+        before = self.surrogate.argmax(axis=1)
+        # One matrix for all: log f(x) takes the place of the old rows, the new ones that of log f.
+        log_proba = log_probabilities(net, self.X, corrected=True, out=self.surrogate)
+        rows, facts = self.renew(log_proba)
+        moved = np.mean(rows.argmax(axis=1) != before)
+        if rows is not self.surrogate:
+            self.surrogate[:] = rows
         return {**facts, "labels_moved": float(moved)}
 
 
@@ -220,7 +224,9 @@ def module_outputs(net: NeuralNetClassifier) -> str:
     return "proba" if issubclass(criterion, nn.NLLLoss) else "logits"
 
 
-def log_probabilities(net: NeuralNetClassifier, X: Any, *, corrected: bool) -> FloatArray:
+def log_probabilities(
+    net: NeuralNetClassifier, X: Any, *, corrected: bool, out: FloatArray | None = None
+) -> FloatArray:
     """Log-probabilities of a net that trains by `DistillationLoss`, without dropout and gradients.
 
     Parameters
@@ -231,25 +237,28 @@ def log_probabilities(net: NeuralNetClassifier, X: Any, *, corrected: bool) -> F
         Inputs as the net reads them.
     corrected : bool
         True for the class prior of the training rows, False for the uniform one.
+    out : ndarray of shape (n_samples, n_classes), default=None
+        Where to write; None takes a new array.
 
     Returns
     -------
     log_proba : ndarray of shape (n_samples, n_classes), dtype float32
+        `out` where it was given.
 
     Raises
     ------
     ValueError
         If an output is NaN or infinite.
     """
-    log_proba: FloatArray = np.empty((0, 0), dtype=np.float32)
-    done = 0
+    log_proba: FloatArray = np.empty((0, 0), dtype=np.float32) if out is None else out
+    done = bad = 0
     for output in net.forward_iter(X, training=False):
         part = torch.log_softmax(net.criterion_.logits(output, corrected=corrected), dim=1)
-        if not done:  # one array for all: small ones would stay behind in memory
+        if not done and out is None:  # one array for all: small ones would stay behind in memory
             log_proba = np.empty((get_len(X), part.shape[1]), dtype=np.float32)
         log_proba[done : done + len(part)] = part.cpu().numpy()
         done += len(part)
-    bad = int((~np.isfinite(log_proba).all(axis=1)).sum())
+        bad += int((~torch.isfinite(part).all(dim=1)).sum())
     if bad:
         raise ValueError(
             f"target: its outputs for {bad} of {len(log_proba)} rows are NaN or infinite. Lower "
