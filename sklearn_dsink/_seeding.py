@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
 import torch
+from joblib import parallel_config
+from joblib.parallel import get_active_backend
 
 # The generators are one per process: two threads inside the block would draw from each other's.
 _GENERATORS = threading.RLock()
@@ -19,7 +21,7 @@ def seeded(seed: int) -> Iterator[None]:
     """Seed numpy's and torch's global generators for a block, and restore them after it.
 
     Some estimators (skorch nets, cleanlab) draw from the global generators: inside this block
-    they are reproducible, and nobody outside of it notices.
+    they are reproducible, and nobody outside of it notices.  Other threads wait for their turn.
 
     Parameters
     ----------
@@ -35,7 +37,7 @@ def seeded(seed: int) -> Iterator[None]:
     True
     """
     devices = list(range(torch.cuda.device_count()))
-    with _GENERATORS, torch.random.fork_rng(devices=devices):
+    with _GENERATORS, _one_thread(), torch.random.fork_rng(devices=devices):
         numpy_state = np.random.get_state()
         torch.manual_seed(seed)
         np.random.seed(seed)
@@ -85,3 +87,14 @@ def set_generator_states(states: dict[str, Any]) -> None:
     state = states["numpy"]
     key = state["state"]["key"].numpy().astype(np.uint32)
     np.random.set_state({**state, "state": {**state["state"], "key": key}})
+
+
+def _one_thread() -> AbstractContextManager[object]:
+    """Let estimators that would fit their parts in threads do so one by one.
+
+    A part that seeds itself would wait for the thread that holds the generators, and that one for
+    the part.  Parts in processes have generators of their own.
+    """
+    backend, _ = get_active_backend()
+    threads = getattr(backend, "uses_threads", False)
+    return parallel_config("sequential") if threads else nullcontext()

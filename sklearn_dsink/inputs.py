@@ -6,12 +6,14 @@ auxiliaries see what they were made for.  `TabularEncoder` is the first step of 
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from scipy import sparse
+from sklearn import config_context
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.decomposition import TruncatedSVD
 from sklearn.impute import SimpleImputer
@@ -42,25 +44,37 @@ def validate_features(estimator: Any, X: Any, *, reset: bool) -> Any:
     estimator : estimator
         Gets ``n_features_in_`` and ``feature_names_in_``.
     X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
-        Missing values may be NaN; infinite values may not be.
+        Missing values may be NaN; infinite values may not be.  After a frame in fit, an array of
+        objects is read as a frame with the same columns.
     reset : bool
         True in fit, False afterwards.
 
     Returns
     -------
     X : {ndarray, csr_matrix, dataframe}
-        A data frame comes back as it is, anything else as a numeric array or CSR matrix.
+        A data frame comes back as it is, anything else, tensors in host memory included, as a
+        numeric array or CSR matrix.
 
     Raises
     ------
     ValueError
         If X is not two-dimensional, is empty, holds infinite values, or differs in width or
         column names from what was fitted.
+    TypeError
+        If X is a table of pyarrow.
     """
+    if type(X).__module__.startswith("pyarrow"):
+        raise TypeError(f"X is a pyarrow {type(X).__name__}: give X.to_pandas() instead.")
+    names = None if reset else getattr(estimator, "feature_names_in_", None)
+    if names is not None and getattr(X, "dtype", None) == np.dtype(object):
+        # What callers such as SHAP make of a table with categories.
+        validate_data(estimator, X, reset=False, skip_check_array=True)
+        X = pd.DataFrame(X, columns=names).infer_objects()
     if not is_frame(X):
-        return validate_data(
-            estimator, X, reset=reset, accept_sparse="csr", ensure_all_finite="allow-nan"
-        )
+        with config_context(array_api_dispatch=False):  # arrays of any library become numpy's
+            return validate_data(
+                estimator, X, reset=reset, accept_sparse="csr", ensure_all_finite="allow-nan"
+            )
     validate_data(estimator, X, reset=reset, skip_check_array=True)
     if X.shape[0] == 0 or X.shape[1] == 0:
         what = "sample(s)" if X.shape[0] == 0 else "feature(s)"
@@ -152,7 +166,7 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
             # A category that only comes later is a row of zeros; without a dropped column no
             # other is, so that there is nothing to warn of.
             encoder = OneHotEncoder(sparse_output=False, dtype=np.float32, handle_unknown="ignore")
-            self._vectorizer = TableVectorizer(low_cardinality=encoder).fit(X)
+            self._vectorizer = TableVectorizer(low_cardinality=encoder).fit(_numpy_dates(X))
         elif sparse.issparse(X) and X.shape[1] > _WIDEST_DENSE:
             n_components = min(_N_COMPONENTS, X.shape[0])
             self._projection = TruncatedSVD(n_components, random_state=self.random_state).fit(X)
@@ -185,7 +199,7 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
 
     def _as_float32(self, X: Any) -> Float32Array:
         if self._vectorizer is not None:
-            X = self._vectorizer.transform(X)
+            X = self._vectorizer.transform(_numpy_dates(X))
         elif self._projection is not None:
             X = self._projection.transform(X)
         elif sparse.issparse(X):
@@ -215,6 +229,18 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
 
 def _all_numeric(frame: Any) -> bool:
     return all(_column_values(frame, name).dtype.kind in "fiub" for name in frame.columns)
+
+
+def _numpy_dates(frame: Any) -> Any:
+    """Give a frame whose dates are numpy's; skrub does not read pyarrow's."""
+    if not isinstance(frame, pd.DataFrame):
+        return frame
+    dates = {
+        name: column.array.__arrow_array__().to_pandas(date_as_object=False).array
+        for name, column in frame.items()
+        if isinstance(column.dtype, pd.ArrowDtype) and issubclass(column.dtype.type, date)
+    }
+    return frame.assign(**dates) if dates else frame
 
 
 def _column_values(frame: Any, name: Any) -> npt.NDArray[Any]:

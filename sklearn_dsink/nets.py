@@ -8,9 +8,11 @@ side is in :mod:`sklearn_dsink.net_classifier`.
 from __future__ import annotations
 
 import math
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -387,14 +389,38 @@ def few_threads(
 
 @contextmanager
 def threads_for(n_multiplications: float) -> Iterator[None]:
-    """Use one thread inside the block where a step has too few multiplications for several."""
-    n_threads = torch.get_num_threads()
-    if n_multiplications < _ONE_THREAD_FLOPS:
+    """Use one thread inside the block where a step has too few multiplications for several.
+
+    Several Python threads may be inside at once: the number that torch had before the first one
+    came is what each of them restores.
+    """
+    if n_multiplications >= _ONE_THREAD_FLOPS:
+        yield
+        return
+    with _INSIDE.lock:
+        if _INSIDE.count == 0:
+            _INSIDE.n_threads = torch.get_num_threads()
+        _INSIDE.count += 1
         torch.set_num_threads(1)
     try:
         yield
     finally:
-        torch.set_num_threads(n_threads)
+        with _INSIDE.lock:
+            _INSIDE.count -= 1
+            torch.set_num_threads(_INSIDE.n_threads)
+
+
+@dataclass
+class _Inside:
+    """How many Python threads compute on one torch thread, and how many torch had before."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    count: int = 0
+    n_threads: int = 1
+
+
+# torch keeps the number both for the process and for each of its threads.
+_INSIDE = _Inside()
 
 
 def _float_row(values: npt.ArrayLike | None, size: int, default: float) -> torch.Tensor:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from sklearn import config_context
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_consistent_length, column_or_1d
 
@@ -44,7 +45,8 @@ def encode_labels(X: Any, y: Any, owner: str) -> tuple[npt.NDArray[Any], npt.NDA
         )
     if y is None:
         raise ValueError(f"{owner} requires y to be passed, but the target y is None")
-    y = column_or_1d(y, warn=True)
+    with config_context(array_api_dispatch=False):  # arrays of any library become numpy's
+        y = column_or_1d(y, warn=True)
     _check_finite(y)
     check_classification_targets(y)
     check_consistent_length(X, y)
