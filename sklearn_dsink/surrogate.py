@@ -4,8 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from ._arrays import FloatArray, empty_beside
 from .transport import TransportResult, mean_log_proba, solve_labels
+
+# The smallest float32 probability, as good as none. Nets whose inputs are not scaled may say less,
+# and no class shares could be met with a row of -1e9.
+_LOWEST_LOG = float(np.log(np.finfo(np.float32).tiny))
 
 
 class SurrogateLabeler:
@@ -68,6 +74,8 @@ class SurrogateLabeler:
         facts : dict
             ``marginal_error`` and ``transport_n_iter``, for the history.
         """
+        if log_target is not None:
+            np.maximum(log_target, _LOWEST_LOG, out=log_target)
         scores = mean_log_proba(self.log_noise, log_target, out=log_target)
         if log_target is None:  # the scores are log_noise, which the next renewal still needs
             out = empty_beside(scores, scores.shape, scores.dtype)
