@@ -176,6 +176,8 @@ class BaseNetClassifier(ClassifierMixin, BaseEstimator):
         seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
         with seeded(seed):
             self._fit_net(X, codes, weight / weight.mean(), seed)
+        for part in (self.net_.module_, self.net_.criterion_):
+            part.eval()  # now, so that predicting changes nothing
         return self
 
     def _fit_net(

@@ -225,6 +225,8 @@ class IntegerLabelClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator)
         self.classes_, codes = np.unique(y, return_inverse=True)
         estimator = feed_net(clone(self.estimator))
         estimator.fit(as_read_by(estimator, X), codes.astype(np.int64), **fit_params)
+        if isinstance(net := final_step(estimator), NeuralNetClassifier):
+            net.module_.eval()  # now, so that predicting changes nothing
         self.estimator_ = estimator
         return self
 
