@@ -486,8 +486,9 @@ class DSinkClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         check_is_fitted(self)
         check_prior(self.class_prior, self.classes_)
         X = validate_features(self, X, reset=False)
-        inputs = self.encoder_.transform(X)
-        log_target = log_probabilities(self.target_, inputs, corrected=False).astype(np.float64)
+        inputs = self.encoder_.encode(X)
+        logits = log_probabilities(self.target_, inputs, corrected=False, normalize=False)
+        log_target = logits.astype(np.float64)
         log_target += self._log_shift()
         if not self.combine:
             return apply_prior(log_target, self._log_prior())

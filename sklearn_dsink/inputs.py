@@ -195,7 +195,21 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
         encoded : ndarray of shape (n_samples, n_features_out), dtype float32
         """
         check_is_fitted(self)
-        return self._fill(self._as_float32(validate_features(self, X, reset=False)))
+        return self.encode(validate_features(self, X, reset=False))
+
+    def encode(self, X: Any) -> Float32Array:
+        """Encode rows that `validate_features` has compared with the training rows before.
+
+        Parameters
+        ----------
+        X : {ndarray, csr_matrix, dataframe} of shape (n_samples, n_features)
+            As `validate_features` returned it.
+
+        Returns
+        -------
+        encoded : ndarray of shape (n_samples, n_features_out), dtype float32
+        """
+        return self._fill(self._as_float32(X))
 
     def _as_float32(self, X: Any) -> Float32Array:
         if self._vectorizer is not None:

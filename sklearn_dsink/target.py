@@ -225,7 +225,12 @@ def module_outputs(net: NeuralNetClassifier) -> str:
 
 
 def log_probabilities(
-    net: NeuralNetClassifier, X: Any, *, corrected: bool, out: FloatArray | None = None
+    net: NeuralNetClassifier,
+    X: Any,
+    *,
+    corrected: bool,
+    normalize: bool = True,
+    out: FloatArray | None = None,
 ) -> FloatArray:
     """Log-probabilities of a net that trains by `DistillationLoss`, without dropout and gradients.
 
@@ -237,6 +242,9 @@ def log_probabilities(
         Inputs as the net reads them.
     corrected : bool
         True for the class prior of the training rows, False for the uniform one.
+    normalize : bool, default=True
+        Whether probabilities of a row sum to 1; without it their logarithms are off by a constant
+        a row, for callers that normalize what they make of them.
     out : ndarray of shape (n_samples, n_classes), default=None
         Where to write; None takes a new array.
 
@@ -253,7 +261,8 @@ def log_probabilities(
     log_proba: FloatArray = np.empty((0, 0), dtype=np.float32) if out is None else out
     done = bad = 0
     for output in net.forward_iter(X, training=False):
-        part = torch.log_softmax(net.criterion_.logits(output, corrected=corrected), dim=1)
+        part = net.criterion_.logits(output, corrected=corrected)
+        part = torch.log_softmax(part, dim=1) if normalize else part
         if not done and out is None:  # one array for all: small ones would stay behind in memory
             log_proba = np.empty((get_len(X), part.shape[1]), dtype=np.float32)
         log_proba[done : done + len(part)] = part.cpu().numpy()
