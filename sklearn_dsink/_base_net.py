@@ -25,7 +25,7 @@ from skorch.helper import predefined_split
 
 from ._seeding import seeded
 from .losses import SampleLoss, WeightedMean
-from .nets import few_threads, make_net, quantile_bins
+from .nets import few_threads, leave_training, make_net, quantile_bins
 
 
 class LossEpochs(Callback):
@@ -176,8 +176,7 @@ class BaseNetClassifier(ClassifierMixin, BaseEstimator):
         seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
         with seeded(seed):
             self._fit_net(X, codes, weight / weight.mean(), seed)
-        for part in (self.net_.module_, self.net_.criterion_):
-            part.eval()  # now, so that predicting changes nothing
+        leave_training(self.net_)
         return self
 
     def _fit_net(

@@ -28,6 +28,7 @@ from sklearn.utils.validation import (
 from skorch import NeuralNetClassifier
 
 from .inputs import validate_features
+from .nets import leave_training
 
 # Classifiers of these packages read the labels 0..n_classes-1 only, with none left out.
 _INTEGER_LABELS_ONLY = {"skorch", "xgboost", "cleanlab"}
@@ -226,7 +227,7 @@ class IntegerLabelClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator)
         estimator = feed_net(clone(self.estimator))
         estimator.fit(as_read_by(estimator, X), codes.astype(np.int64), **fit_params)
         if isinstance(net := final_step(estimator), NeuralNetClassifier):
-            net.module_.eval()  # now, so that predicting changes nothing
+            leave_training(net)
         self.estimator_ = estimator
         return self
 

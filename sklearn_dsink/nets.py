@@ -375,6 +375,12 @@ def make_net(
     )
 
 
+def leave_training(net: NeuralNetClassifier) -> None:
+    """Put a fitted net into the mode that predictions need, so that they change nothing."""
+    net.module_.eval()
+    net.criterion_.eval()
+
+
 @contextmanager
 def few_threads(
     n_inputs: int, hidden_layer_sizes: Sequence[int], batch_size: int
