@@ -21,7 +21,17 @@ from collections import defaultdict
 
 import matplotlib.pyplot as plt
 import numpy as np
-from _machine import FIGURES, caption, machine, make_task, one_thread, peak_rss, save, save_table
+from _machine import (
+    FIGURES,
+    caption,
+    forget_peak,
+    held_memory,
+    machine,
+    make_task,
+    one_thread,
+    save,
+    save_table,
+)
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from sklearn_dsink import DSinkClassifier, classifier, evidence, surrogate, target
@@ -61,8 +71,7 @@ def fit_once(n_samples):
     stages.watch(evidence, "fit_auxiliaries", "auxiliaries")
     stages.watch(evidence, "refit_auxiliaries", "auxiliaries")
     stages.watch(evidence, "fit_label_model", "label model")
-    stages.watch(surrogate, "solve", "transport")
-    stages.watch(surrogate, "surrogate_labels", "transport")
+    stages.watch(surrogate, "solve_labels", "transport")
     stages.watch(classifier, "log_probabilities", "target's forward passes")
     stages.watch(target, "log_probabilities", "target's forward passes")
     stages.watch(classifier, "fit_target", "target's training")
@@ -79,11 +88,12 @@ def fit_once(n_samples):
         warmup=1,
         random_state=0,
     )
-    before = peak_rss()
+    forget_peak()
+    before, _ = held_memory()
     start, wall = time.process_time(), time.perf_counter()
     clf.fit(X, y)
     seconds, wall = time.process_time() - start, time.perf_counter() - wall
-    peak = peak_rss() - before
+    peak = held_memory()[1] - before
     stages.seconds["rest"] = seconds - sum(stages.seconds.values())
     matrix = 4 * n_samples * N_CLASSES
     return {

@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, nullcontext
+from functools import cache
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 # A block should fit the second-level cache of a core, which serves its second reading in a pass.
 # On an accelerator a block only bounds the temporaries.
@@ -41,6 +42,12 @@ MIN_THREADED_SIZE = 2**20
 
 Array = Any
 """A numpy array or a torch tensor."""
+
+
+@cache
+def _threadpools() -> ThreadpoolController:
+    """Look for the thread pools of the libraries loaded; once, since it takes milliseconds."""
+    return ThreadpoolController()
 
 
 def namespace(array: Array) -> Any:
@@ -213,7 +220,7 @@ class GibbsKernel:
 
     def __enter__(self) -> GibbsKernel:
         if self.n_jobs > 1:
-            self._stack.enter_context(threadpool_limits(1, user_api="blas"))
+            self._stack.enter_context(_threadpools().limit(limits=1, user_api="blas"))
             self._pool = self._stack.enter_context(ThreadPoolExecutor(self.n_jobs))
         return self
 
