@@ -18,7 +18,10 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.decomposition import TruncatedSVD
 from sklearn.impute import SimpleImputer
 from sklearn.preprocessing import OneHotEncoder
+from sklearn.utils import gen_batches
 from sklearn.utils.validation import check_is_fitted, validate_data
+
+from ._arrays import empty_beside
 
 Float32Array = npt.NDArray[np.float32]
 
@@ -27,6 +30,8 @@ _WIDEST_DENSE = 512
 _N_COMPONENTS = 256
 # A median of so many rows is as good as that of all, and needs no second copy of X.
 _MEDIAN_ROWS = 50_000
+# Entries looked at together, so that nothing of the size of X is made on the way.
+_BLOCK_SIZE = 2**22
 # Beyond it a number is "huge" and no more; float32 still has room to add some of these up.
 _LARGEST = 1e37
 
@@ -171,7 +176,7 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
             n_components = min(_N_COMPONENTS, X.shape[0])
             self._projection = TruncatedSVD(n_components, random_state=self.random_state).fit(X)
         values = self._as_float32(X)
-        if np.isnan(values).any():
+        if _has_gaps(values):
             self._imputer = SimpleImputer(
                 strategy="median", add_indicator=True, keep_empty_features=True
             ).fit(values)
@@ -221,16 +226,18 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
         if isinstance(X, pd.DataFrame):  # nullable columns would give objects
             X = X.to_numpy(dtype=np.float64, na_value=np.nan)
         values = np.asarray(X)
-        if values.dtype != np.float32:
-            values = np.clip(values.astype(np.float64), -_LARGEST, _LARGEST).astype(np.float32)
-        return np.ascontiguousarray(values)
+        if values.dtype == np.float32:
+            return np.ascontiguousarray(values)
+        narrow = empty_beside(values, values.shape, np.float32)
+        for rows in _row_blocks(values):
+            narrow[rows] = np.clip(values[rows].astype(np.float64), -_LARGEST, _LARGEST)
+        return narrow
 
     def _fill(self, values: Float32Array) -> Float32Array:
         if self._imputer is not None:
             return np.ascontiguousarray(self._imputer.transform(values), dtype=np.float32)
-        gaps = np.isnan(values)
-        if gaps.any():
-            values = np.where(gaps, self._median, values)
+        if _has_gaps(values):
+            values = np.where(np.isnan(values), self._median, values)
         return values
 
     def __sklearn_tags__(self) -> Any:
@@ -239,6 +246,14 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
         tags.input_tags.allow_nan = True
         tags.transformer_tags.preserves_dtype = []  # nets read float32
         return tags
+
+
+def _row_blocks(values: npt.NDArray[Any]) -> Any:
+    return gen_batches(len(values), max(1, _BLOCK_SIZE // values.shape[1]))
+
+
+def _has_gaps(values: Float32Array) -> bool:
+    return any(bool(np.isnan(values[rows]).any()) for rows in _row_blocks(values))
 
 
 def _all_numeric(frame: Any) -> bool:
