@@ -79,8 +79,9 @@ class DSinkClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
     target : skorch.NeuralNetClassifier, default=None
         The net that learns (f).  Its module, optimizer, callbacks, device and epochs are its own;
         its loss is replaced.  A criterion of ``NLLLoss``, skorch's default, says that the module
-        returns probabilities, any other that it returns logits.  None is a net for tables and
-        embeddings.
+        returns probabilities, any other that it returns logits.  With a ``train_split`` its
+        ``valid_loss`` is that of the surrogate labels of the rows held back, which
+        ``EarlyStopping`` may watch.  None is a net for tables and embeddings.
     alpha : float, default=1.0
         Weight of the surrogate label in the target's loss, beside the `base_loss` of the given
         label.

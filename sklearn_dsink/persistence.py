@@ -179,7 +179,8 @@ def save_model(model: Any, path: str | os.PathLike[str]) -> Path:
     header = {"format": _FORMAT, "version": _VERSION}
     with (
         replacing(path) as temporary,
-        zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive,
+        # Level 1 is three times faster than the default, for a file that is a quarter larger.
+        zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
     ):
         archive.writestr(_HEADER, json.dumps(header))
         archive.writestr(_STRUCTURE, structure)

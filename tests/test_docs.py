@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import doctest
 import importlib
 import re
 from pathlib import Path
@@ -25,6 +26,13 @@ def test_all_that_the_page_lists_exists():
     for name in _listed():
         module, _, attribute = f"sklearn_dsink.{name}".rpartition(".")
         assert hasattr(importlib.import_module(module), attribute), name
+
+
+@pytest.mark.parametrize("page", ["training.rst"])
+def test_what_a_page_shows_runs(page):
+    result = doctest.testfile(str(API.with_name(page)), module_relative=False)
+    assert result.attempted > 0
+    assert result.failed == 0
 
 
 @pytest.mark.parametrize("module_name", PUBLIC_MODULES)
