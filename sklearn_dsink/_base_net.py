@@ -240,7 +240,13 @@ class BaseNetClassifier(ClassifierMixin, BaseEstimator):
             X, target = X[train], _rows(target, train)
         net = make_net(X.shape[1], n_classes, **(options | self._net_options()))
         with few_threads(X.shape[1], self.hidden_layer_sizes, net.batch_size):
-            net.fit(X, target)
+            try:
+                net.fit(X, target)
+            except torch.cuda.OutOfMemoryError as error:
+                raise ValueError(
+                    f"Out of memory on device={self.device!r}: {error}. Lower batch_size "
+                    f"(now {net.batch_size})."
+                ) from error
         self.net_ = net
         self.history_ = [
             {key: value for key, value in epoch.items() if key != "batches"}

@@ -8,7 +8,7 @@ batch size and epochs stay the net's own.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from copy import deepcopy
 from functools import partial
@@ -260,7 +260,7 @@ def log_probabilities(
     """
     log_proba: FloatArray = np.empty((0, 0), dtype=np.float32) if out is None else out
     done = bad = 0
-    for output in net.forward_iter(X, training=False):
+    for output in _outputs(net, X):
         part = net.criterion_.logits(output, corrected=corrected)
         part = torch.log_softmax(part, dim=1) if normalize else part
         if not done and out is None:  # one array for all: small ones would stay behind in memory
@@ -274,6 +274,17 @@ def log_probabilities(
             f"its learning rate (lr={net.lr}), or scale X."
         )
     return log_proba
+
+
+def _outputs(net: NeuralNetClassifier, X: Any) -> Iterator[Any]:
+    """Give the outputs batch by batch, and say what to do where memory is short."""
+    try:
+        yield from net.forward_iter(X, training=False)
+    except torch.cuda.OutOfMemoryError as error:
+        raise ValueError(
+            f"target: device={net.device!r} is out of memory when it predicts: {error}. Lower the "
+            f"net's batch_size={net.batch_size} or its iterator_valid__batch_size."
+        ) from error
 
 
 def _watches_validation(net: NeuralNetClassifier) -> bool:
