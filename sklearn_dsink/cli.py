@@ -40,6 +40,9 @@ app = typer.Typer(
     epilog="Start with: dsink demo",
 )
 
+# Characters of a message; names of columns and classes may have any length.
+_LONGEST = 500
+
 
 def main() -> None:
     """Run the command line; a request to end is answered as Ctrl-C is, with nothing left over."""
@@ -149,16 +152,23 @@ def _one_line_errors() -> Iterator[None]:
     except (TableError, FileNotFoundError, FileExistsError, PermissionError) as error:
         _fail(str(error), 2)
     except ValueError as error:
-        _fail(" ".join(str(error).split()), 2)
+        _fail(str(error), 2)
     except KeyboardInterrupt:
         _fail("interrupted; nothing was written", 130)
 
 
 def _fail(message: str, code: int) -> None:
     Console(stderr=True, soft_wrap=True, highlight=False).print(
-        f"[bold red]error:[/] {escape(message)}"
+        f"[bold red]error:[/] {_one_line(message)}"
     )
     raise typer.Exit(code)
+
+
+def _one_line(message: str) -> str:
+    """Make a message, which may quote the user's data, fit for a terminal."""
+    text = " ".join(message.split())
+    text = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
+    return escape(text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…")
 
 
 @contextmanager
@@ -334,7 +344,7 @@ def _print_result(metrics: dict[str, Any], out: Path) -> None:
     console = Console()
     console.print(table)
     for message in metrics["warnings"]:
-        console.print(f"[yellow]warning:[/] {escape(' '.join(message.split()))}")
+        console.print(f"[yellow]warning:[/] {_one_line(message)}")
 
 
 def _predict(model: Path, data: Path, out: Path, id_column: str | None, proba: bool) -> int:

@@ -67,6 +67,7 @@ TRUSTED_TYPES: tuple[str, ...] = (
     "torch.optim.adam.Adam",
     "torch.optim.adamw.AdamW",
     "torch.optim.sgd.SGD",
+    "torch.utils.data.dataloader.DataLoader",
 )
 
 

@@ -147,6 +147,16 @@ def test_bad_data_is_one_line_that_names_the_place(tmp_path, change, arguments, 
     assert [p.name for p in tmp_path.iterdir()] == ["table.csv"]
 
 
+def test_strange_names_are_escaped_and_cut(tmp_path):
+    name = "\x1b[31m[red]" + "x" * 5000
+    pd.DataFrame({name: ["a", None, "b"], "size": [1, 2, 3]}).to_csv(tmp_path / "t.csv")
+    line = one_line(run("fit", tmp_path / "t.csv", "--label", name, "--out", tmp_path / "out"))
+    assert line.startswith("error: column '\\x1b[31m[red]xxx")
+    assert len(line) < 600
+    path = tmp_path / "\x1b[2J[bold].csv"
+    assert "\N{REPLACEMENT CHARACTER}[2J[bold].csv" in one_line(run("fit", path, "--label", "y"))
+
+
 def test_bad_files_are_one_line(tmp_path):
     (tmp_path / "a.txt").write_text("x")
     assert "must end in .csv" in one_line(run("fit", tmp_path / "a.txt", "--label", "y"))

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import ast
 import io
 import json
+import os
 import pickle
 import subprocess
 import sys
 import warnings
 import zipfile
+from pathlib import Path
 
 import joblib
 import numpy as np
@@ -16,12 +19,15 @@ import pandas as pd
 import pytest
 import skops.io as sio
 import torch
+from _quick import quick
 from sklearn.datasets import load_iris
 from sklearn.ensemble import ExtraTreesClassifier
 from sklearn.linear_model import LogisticRegression
+from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+import sklearn_dsink
 from sklearn_dsink import DSinkClassifier
 from sklearn_dsink.noise import GCEClassifier
 from sklearn_dsink.persistence import TRUSTED_TYPES, _own_parts, load_model, save_model
@@ -128,6 +134,35 @@ def test_a_foreign_type_is_named_and_refused_until_trusted(fitted, tmp_path):
     with pytest.raises(ValueError, match=r"types that are not trusted: .*test_persistence\.Mine"):
         load_model(path)
     assert (load_model(path, trusted=(f"{__name__}.Mine",)).predict(X) == own.predict(X)).all()
+
+
+@pytest.mark.parametrize("code", [os.system, exec, pickle.loads, SystemExit])
+def test_code_in_a_file_is_refused_before_it_could_run(code, tmp_path):
+    scaler = StandardScaler()
+    scaler.code = code
+    path = save_model(scaler, tmp_path / "model.dsink")
+    with pytest.raises(ValueError, match=rf"not trusted: .*{code.__name__}"):
+        load_model(path)
+
+
+def test_the_package_reads_no_pickle():
+    for path in Path(sklearn_dsink.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(node, ast.Call):
+                continue
+            name, options = ast.unparse(node.func), {k.arg: k.value for k in node.keywords}
+            assert name not in {"eval", "exec", "pickle.load", "pickle.loads", "joblib.load"}, path
+            if name == "torch.load":
+                assert ast.unparse(options["weights_only"]) == "True", path
+            if name == "np.load":
+                assert ast.unparse(options["allow_pickle"]) == "False", path
+
+
+def test_a_target_with_the_loader_of_torch_is_loaded(tmp_path):
+    X, y = load_iris(return_X_y=True)
+    clf = quick(noise_aux=GaussianNB()).fit(X, y)
+    loaded = load_model(save_model(clf, tmp_path / "m.dsink"), trusted=("_quick.TinyModule",))
+    np.testing.assert_array_equal(loaded.predict_proba(X), clf.predict_proba(X))
 
 
 @pytest.mark.parametrize("keep", [0, 10, 0.5, 0.99])
