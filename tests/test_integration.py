@@ -13,9 +13,15 @@ import polars as pl
 import pytest
 import torch
 from _quick import make_blobs, needs_polars_names, quick, tiny_net
+from catboost import CatBoostClassifier
 from cleanlab.classification import CleanLearning
 from cleanlab.filter import find_label_issues
-from imblearn.ensemble import BalancedRandomForestClassifier
+from imblearn.ensemble import (
+    BalancedBaggingClassifier,
+    BalancedRandomForestClassifier,
+    EasyEnsembleClassifier,
+    RUSBoostClassifier,
+)
 from imblearn.over_sampling import RandomOverSampler
 from imblearn.pipeline import Pipeline as SamplingPipeline
 from lightgbm import LGBMClassifier
@@ -44,6 +50,7 @@ from sklearn.multiclass import OneVsRestClassifier
 from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from sklearn.tree import DecisionTreeClassifier
 from skorch.callbacks import (
     Checkpoint,
     EarlyStopping,
@@ -53,6 +60,7 @@ from skorch.callbacks import (
 )
 from skorch.dataset import ValidSplit
 from torch import nn
+from xgboost import XGBClassifier
 
 from sklearn_dsink import DSinkClassifier, classifier
 
@@ -191,6 +199,17 @@ def test_target_keeps_what_is_its_own(tmp_path):
     assert not hasattr(net, "module_")
 
 
+def test_callbacks_of_a_net_as_auxiliary(tmp_path):
+    stop = EarlyStopping(patience=1, threshold=10.0, sink=str)
+    schedule = LRScheduler("StepLR", step_size=1, gamma=0.5)
+    save = Checkpoint(monitor="train_loss_best", dirname=str(tmp_path))
+    callbacks = [schedule, stop, save, GradientNormClipping(1.0), ProgressBar()]
+    clf = quick(noise_aux=tiny_net(max_epochs=9, callbacks=callbacks)).fit(X, Y)
+    assert len(clf.noise_aux_.estimator_.history) < 9
+    assert (tmp_path / "params.pt").exists()
+    check_rows(clf.predict_proba(X))
+
+
 def test_early_stopping_watches_a_part_held_out():
     net = tiny_net(max_epochs=50, callbacks=[("stop", EarlyStopping(patience=2, threshold=10.0))])
     clf = quick(target=net).fit(X, Y)
@@ -205,9 +224,21 @@ def test_a_split_of_the_targets_own_is_kept_and_the_default_is_not():
     assert "valid_loss" not in quick().fit(X, Y).history_[-1]
 
 
-def test_imbalanced_learn():
-    forest = BalancedRandomForestClassifier(10, random_state=0)
-    check_rows(quick(imb_aux=forest).fit(X, Y).predict_proba(X))
+@pytest.mark.parametrize(
+    "ensemble",
+    [
+        BalancedRandomForestClassifier(10),
+        BalancedBaggingClassifier(n_estimators=3),
+        EasyEnsembleClassifier(2, estimator=DecisionTreeClassifier(max_depth=2)),
+        RUSBoostClassifier(n_estimators=3),
+    ],
+    ids=lambda ensemble: type(ensemble).__name__,
+)
+def test_ensembles_of_imbalanced_learn(ensemble):
+    check_rows(quick(imb_aux=ensemble).fit(X, Y).predict_proba(X))
+
+
+def test_samplers_of_imbalanced_learn():
     sampler = SamplingPipeline([("sample", RandomOverSampler(random_state=0)), ("clf", quick())])
     model = sampler.fit(X, Y)
     check_rows(model.predict_proba(X))
@@ -228,11 +259,23 @@ def test_cleanlab_with_string_labels():
     check_rows(clf.predict_proba(X), n_rows=len(X))
 
 
-def test_lightgbm():
-    clf = quick(
-        noise_aux=LGBMClassifier(n_estimators=5, min_child_samples=2, verbose=-1, n_jobs=1)
-    )
-    check_rows(clf.fit(FRAME, Y).predict_proba(FRAME))
+@pytest.mark.parametrize(
+    "boosted",
+    [
+        LGBMClassifier(n_estimators=5, min_child_samples=2, verbose=-1, n_jobs=1),
+        XGBClassifier(n_estimators=5, n_jobs=1),
+        make_pipeline(StandardScaler(), XGBClassifier(n_estimators=5, n_jobs=1)),
+        CatBoostClassifier(5, verbose=False, allow_writing_files=False, thread_count=1),
+    ],
+    ids=["lightgbm", "xgboost", "xgboost in a pipeline", "catboost"],
+)
+def test_boosted_trees(boosted):
+    clf = quick(noise_aux=boosted).fit(FRAME, Y, sample_weight=1.0 + (Y == "cow"))
+    np.testing.assert_array_equal(clf.noise_aux_.classes_, NAMES)
+    check_rows(clf.predict_proba(FRAME))
+    assert clf.score(FRAME, TRUE) > 0.8
+    two = quick(4, 2, imb_aux=boosted).fit(FRAME, Y == "cow")
+    check_rows(two.predict_proba(FRAME), n_classes=2)
 
 
 @pytest.mark.parametrize("container", [sparse.csr_matrix, sparse.csr_array, sparse.csc_matrix])
