@@ -24,7 +24,16 @@ from .probabilities import predict_aligned
 
 # Parameters that leave a fit as it is: they act on predictions, on its speed, or on what is kept.
 # Folds are looked at as they were drawn, since an iterable of them can be read only once.
-_NO_EFFECT = {"checkpoint_dir", "class_prior", "combine", "cv", "n_jobs", "verbose", "warm_start"}
+_NO_EFFECT = {
+    "checkpoint_dir",
+    "class_prior",
+    "combine",
+    "cv",
+    "fit_timeout",
+    "n_jobs",
+    "verbose",
+    "warm_start",
+}
 
 # What may differ where the target of one fit is trained further by another.
 _MAY_CHANGE = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
@@ -17,6 +18,7 @@ from sklearn.utils import _safe_indexing, gen_batches
 from sklearn.utils.parallel import Parallel, delayed
 
 from ._arrays import FloatArray, empty_beside, normalize_rows
+from ._limits import LimitedWorkers
 from ._progress import Progress
 from ._seeding import seeded
 from .auxiliaries import is_frozen, prepare, weight_parameters
@@ -109,6 +111,7 @@ def run_jobs(
     """Run fits side by side.
 
     Parameters
+    fit_timeout: float | None = None,
     ----------
     jobs : sequence of Job
         What to fit.
@@ -130,43 +133,76 @@ def run_jobs(
     Returns
     -------
     results : list
+    fit_timeout : float, default=None
+        Seconds that one fit with its predictions may take.  Each then runs in a process that can
+        be killed, as many at a time as with `n_jobs`.
         In the order of the jobs: probabilities of the rows to predict, or the fitted model.
     """
     progress = Progress(title, len(jobs), verbose)
     places = [None] * len(jobs) if checkpoint is None else checkpoint.next_stage(len(jobs))
     results = []
-    for job, (result, not_kept) in zip(
-        jobs,
-        Parallel(n_jobs=n_jobs, return_as="generator")(
-            delayed(_run_or_read)(job, X, classes, class_share, place)
+
+    Raises
+    ------
+    TimeoutError
+        If a fit was not done in time.
+    limited = nullcontext() if fit_timeout is None else LimitedWorkers(fit_timeout)
+    with limited as workers:
+        done = Parallel(
+            n_jobs=n_jobs,
+            return_as="generator",
+            backend=None if workers is None else "threading",  # each waits for a process
+        )(
+            delayed(_run_or_read)(job, X, classes, class_share, place, workers)
             for job, place in zip(jobs, places, strict=True)
-        ),
-        strict=True,
-    ):
-        if not_kept:
-            warnings.warn(
-                f"{job.name}, fitted on {job.stage}, is not kept in checkpoint_dir: {not_kept}. "
-                "After an interruption this one fit is done again.",
-                UserWarning,
-                stacklevel=2,
-            )
-        results.append(result)
-        progress.advance()
+        )
+        for job, (result, not_kept) in zip(jobs, done, strict=True):
+            if not_kept:
+                warnings.warn(
+                    f"{job.name}, fitted on {job.stage}, is not kept in checkpoint_dir: "
+                    f"{not_kept}. After an interruption this one fit is done again.",
+                    UserWarning,
+                    stacklevel=2,
+                )
+            results.append(result)
+            progress.advance()
     progress.close()
     return results
 
 
 def _run_or_read(
-    job: Job, X: Any, classes: npt.NDArray[Any], class_share: FloatArray, place: Path | None
+    job: Job,
+    X: Any,
+    classes: npt.NDArray[Any],
+    class_share: FloatArray,
+    place: Path | None,
+    workers: LimitedWorkers | None,
 ) -> tuple[Any, str]:
     """Give a job's result and, where that has to be kept and cannot, the reason."""
-    if place is None:
-        return _run(job, X, classes, class_share), ""
-    result = read_result(place, job.template)
+    result = None if place is None else read_result(place, job.template)
     if result is not None:
         return result, ""
-    result = _run(job, X, classes, class_share)
-    return result, write_result(place, result, job.template)
+    if workers is None:
+        result = _run(job, X, classes, class_share)
+    else:
+        result = _run_limited(job, X, classes, class_share, workers)
+    return result, "" if place is None else write_result(place, result, job.template)
+
+
+def _run_limited(
+    job: Job,
+    X: Any,
+    classes: npt.NDArray[Any],
+    class_share: FloatArray,
+    workers: LimitedWorkers,
+) -> Any:
+    try:
+        return workers.run(_run, job, X, classes, class_share)
+    except TimeoutError as error:
+        raise TimeoutError(
+            f"{job.name}={job.template!r} was not fitted on {job.stage} within "
+            f"fit_timeout={workers.seconds} s. Raise fit_timeout, or give a faster classifier."
+        ) from error
 
 
 def _run(job: Job, X: Any, classes: npt.NDArray[Any], class_share: FloatArray) -> Any:
@@ -277,6 +313,7 @@ def fit_auxiliaries(
     sample_weight : ndarray of shape (n_samples,), default=None
         Passed to the auxiliaries that accept it; others are named in a warning.  Rows of weight 0
         are in no training part, so that they count for nothing with any auxiliary.
+    fit_timeout: float | None = None,
     fit_params : dict of str to dict, default=None
         Routed parameters by auxiliary, in place of `sample_weight`.
     n_jobs : int, default=None
@@ -311,6 +348,8 @@ def fit_auxiliaries(
             params = weight_parameters(estimator, sample_weight)
             if sample_weight is not None and not params and not is_frozen(template):
                 warnings.warn(
+    fit_timeout : float, default=None
+        Seconds that one fit with its predictions may take.
                     f"{name}={estimator!r} takes no sample_weight and is fitted without it.",
                     UserWarning,
                     stacklevel=3,
@@ -360,6 +399,7 @@ def _gather(
     own = [(job, result) for job, result in zip(jobs, results, strict=True) if job.name == name]
     model = own[0][1] if own else template
     n_samples, n_classes = X.shape[0], len(classes)
+        fit_timeout=fit_timeout,
     if folds is None or not own:
         proba = _predict(model, X, None, classes, class_share, name)
         unseen = np.broadcast_to(proba, (len(folds or []), n_samples, n_classes))

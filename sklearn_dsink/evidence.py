@@ -96,6 +96,7 @@ def gather_evidence(
     verbose: int,
     checkpoint: Checkpoint | None = None,
 ) -> Evidence:
+    fit_timeout: float | None = None,
     """Fit the auxiliaries on the given labels, and again on what these probably are.
 
     Parameters
@@ -127,6 +128,8 @@ def gather_evidence(
     checkpoint : Checkpoint, default=None
         Keeps the results of the fits.
 
+    fit_timeout : float, default=None
+        Seconds that one fit with its predictions may take.
     Returns
     -------
     evidence : Evidence
@@ -144,6 +147,7 @@ def gather_evidence(
     first = fit_auxiliaries(
         auxiliaries,
         X,
+        "fit_timeout": fit_timeout,
         classes[codes],
         class_share=share,
         nested=refine and folds is not None and len(folds) > 2,

@@ -76,6 +76,7 @@ def refit_auxiliaries(
     n_jobs: int | None = None,
     verbose: int = 0,
     checkpoint: Checkpoint | None = None,
+    fit_timeout: float | None = None,
 ) -> dict[str, Auxiliary]:
     """Refit auxiliaries on the label model's posterior, fold by fold and on all rows.
 
@@ -103,6 +104,8 @@ def refit_auxiliaries(
         Above 0, the fits are counted aloud.
     checkpoint : Checkpoint, default=None
         Keeps the fits' results.
+    fit_timeout : float, default=None
+        Seconds that one fit with its predictions may take.
 
     Returns
     -------
@@ -141,6 +144,7 @@ def refit_auxiliaries(
         title="refits on corrected labels",
         verbose=verbose,
         checkpoint=checkpoint,
+        fit_timeout=fit_timeout,
     )
     out = {}
     for number, (name, aux) in enumerate(refitted.items()):
