@@ -349,15 +349,6 @@ def test_plain_array_after_a_frame_warns_as_scikit_learn_does():
 
 
 @pytest.mark.parametrize(
-    "y", [pd.Series(Y), pd.Series(Y, dtype="category"), pl.Series(Y), list(Y)]
-)
-def test_containers_of_labels(y):
-    clf = quick().fit(X, y)
-    np.testing.assert_array_equal(clf.classes_, NAMES)
-    np.testing.assert_array_equal(clf.predict_proba(X), quick().fit(X, Y).predict_proba(X))
-
-
-@pytest.mark.parametrize(
     "cv",
     [
         StratifiedKFold(3, shuffle=True, random_state=0),

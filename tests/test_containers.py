@@ -1,0 +1,184 @@
+"""Features and labels in any container give what plain arrays give."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+import torch
+from _quick import make_blobs, needs_polars_names, quick
+from sklearn import config_context
+from sklearn.naive_bayes import GaussianNB
+from sklearn.pipeline import make_pipeline
+
+from sklearn_dsink.inputs import TabularEncoder
+
+X, CODES, _ = make_blobs(flip=0.1)
+NAMES = np.array(["ant", "bee", "cow"])
+Y = NAMES[CODES]
+FRAME = pd.DataFrame(X, columns=list("abcd"))
+PLAIN = quick().fit(X, Y).predict_proba(X)
+
+
+def memmap(X, folder):
+    np.save(folder / "X.npy", X)
+    return np.load(folder / "X.npy", mmap_mode="r")
+
+
+@pytest.mark.parametrize(
+    "container",
+    [
+        lambda X: X.tolist(),
+        lambda X: X.astype(object),
+        lambda X: np.asfortranarray(X),
+        torch.as_tensor,
+        pd.DataFrame,
+        lambda X: FRAME.convert_dtypes(),
+        lambda X: FRAME.convert_dtypes(dtype_backend="pyarrow"),
+        pytest.param(lambda X: pl.DataFrame(FRAME), marks=needs_polars_names),
+    ],
+    ids=["lists", "objects", "fortran", "torch", "pandas", "nullable", "pyarrow", "polars"],
+)
+def test_features(container):
+    found = quick().fit(container(X), Y).predict_proba(container(X))
+    np.testing.assert_allclose(found, PLAIN, rtol=1e-4, atol=1e-6)
+
+
+def test_features_in_a_file(tmp_path):
+    features = memmap(X, tmp_path)
+    found = quick().fit(features, Y).predict_proba(features)
+    np.testing.assert_array_equal(found, PLAIN)
+
+
+def test_tensors_where_scikit_learn_dispatches_arrays(monkeypatch):
+    monkeypatch.setenv("SCIPY_ARRAY_API", "1")
+    with config_context(array_api_dispatch=True):
+        tensors = torch.as_tensor(X), torch.as_tensor(CODES)
+        clf = quick().fit(*tensors, sample_weight=torch.ones(len(X)))
+        found = clf.predict_proba(tensors[0])
+    np.testing.assert_allclose(found, PLAIN, rtol=1e-4, atol=1e-6)
+
+
+def test_tables_of_pyarrow_say_what_to_do():
+    with pytest.raises(TypeError, match=r"pyarrow Table: give X\.to_pandas\(\)"):
+        quick().fit(pa.table(FRAME), Y)
+
+
+def mixed():
+    """Numbers with gaps, categories, flags and dates, the dates with gaps too."""
+    kind = np.where(X[:, 2] > 0, "large", "small").astype(object)
+    kind[5] = None
+    day = pd.Series(pd.date_range("2024-01-01", periods=len(X)))
+    return pd.DataFrame(
+        {
+            "size": X[:, 0],
+            "gaps": np.where(X[:, 1] > 3, np.nan, X[:, 1]),
+            "kind": kind,
+            "flag": X[:, 3] > 0,
+            "day": day.where(day.index != 7),
+            "moment": day.dt.tz_localize("Europe/Rome"),
+        }
+    )
+
+
+def fit_mixed(frame):
+    auxiliary = make_pipeline(TabularEncoder(), GaussianNB())
+    n_inputs = TabularEncoder().fit(frame).n_features_out_
+    clf = quick(n_inputs, noise_aux=auxiliary, imb_aux=auxiliary, cv=None)
+    return clf.fit(frame, Y)
+
+
+@pytest.mark.parametrize(
+    "library",
+    [
+        lambda frame: frame,
+        lambda frame: frame.astype({"kind": "category"}),
+        lambda frame: frame.convert_dtypes(),
+        lambda frame: frame.convert_dtypes(dtype_backend="pyarrow"),
+        pytest.param(pl.from_pandas, marks=needs_polars_names),
+    ],
+    ids=["numpy", "category", "nullable", "pyarrow", "polars"],
+)
+def test_mixed_frames(library):
+    frame = library(mixed())
+    proba = fit_mixed(frame).predict_proba(frame)
+    assert np.isfinite(proba).all()
+    np.testing.assert_allclose(proba.sum(axis=1), 1)
+
+
+def test_dates_of_pyarrow_are_encoded_as_those_of_numpy():
+    dates = mixed()[["day", "moment"]]
+    arrow = dates.convert_dtypes(dtype_backend="pyarrow")
+    arrow["date"] = dates["date"] = dates["day"]
+    arrow["date"] = arrow["date"].astype("date32[pyarrow]")
+    assert {type(dtype) for dtype in arrow.dtypes} == {pd.ArrowDtype}
+    arrow.index = dates.index = dates.index[::-1] + 5
+    encoder = TabularEncoder().fit(arrow)
+    np.testing.assert_array_equal(encoder.transform(arrow), TabularEncoder().fit_transform(dates))
+
+
+def test_arrays_of_objects_after_a_frame_as_explainers_pass_them():
+    frame = mixed().drop(columns=["day", "moment"])
+    clf = fit_mixed(frame)
+    with pytest.warns(UserWarning, match="does not have valid feature names"):
+        found = clf.predict_proba(frame.to_numpy(dtype=object))
+        with pytest.raises(ValueError, match=r"X has 3 features, but .* is expecting 4"):
+            clf.predict(frame.to_numpy(dtype=object)[:, :3])
+    np.testing.assert_allclose(found, clf.predict_proba(frame), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        list(Y),
+        Y.astype(object),
+        pd.Series(Y),
+        pd.Series(Y, dtype="string"),
+        pd.Series(Y, dtype="string[pyarrow]"),
+        pd.Series(Y, dtype="category"),
+        pl.Series(Y),
+        pl.Series(Y, dtype=pl.Categorical),
+        pl.Series(Y, dtype=pl.Enum(NAMES.tolist())),
+        pa.array(Y),
+        CODES,
+        CODES.astype(np.uint8),
+        CODES.astype(float),
+        pd.Series(CODES, dtype="Int64"),
+        pd.Series(CODES, dtype="int64[pyarrow]"),
+        pl.Series(CODES),
+        torch.as_tensor(CODES),
+    ],
+    ids=lambda labels: f"{type(labels).__module__}-{getattr(labels, 'dtype', '')}",
+)
+def test_labels(labels):
+    clf = quick().fit(X, labels)
+    expected = NAMES if isinstance(clf.classes_[0], str) else range(3)
+    np.testing.assert_array_equal(clf.classes_, expected)
+    np.testing.assert_array_equal(clf.predict_proba(X), PLAIN)
+
+
+@pytest.mark.parametrize("dtype", [bool, "boolean", "bool[pyarrow]"])
+def test_labels_of_two_values(dtype):
+    y = pd.Series(CODES > 0, dtype=dtype)
+    clf = quick(4, 2).fit(X, y)
+    np.testing.assert_array_equal(clf.classes_, [False, True])
+    np.testing.assert_array_equal(
+        clf.predict_proba(X), quick(4, 2).fit(X, CODES > 0).predict_proba(X)
+    )
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        pd.Series(Y, dtype="string").where(CODES < 2),
+        pd.Series(CODES, dtype="Int64").where(CODES < 2),
+        pl.Series([None, *Y[1:]]),
+        np.array([np.nan, *CODES[1:]]),
+    ],
+    ids=["string", "Int64", "polars", "nan"],
+)
+def test_labels_that_are_missing(labels):
+    with pytest.raises(ValueError, match=r"y contains NaN: .* Drop these rows, or label them"):
+        quick().fit(X, labels)
