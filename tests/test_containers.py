@@ -122,10 +122,12 @@ def test_dates_of_pyarrow_are_encoded_as_those_of_numpy():
 def test_arrays_of_objects_after_a_frame_as_explainers_pass_them():
     frame = mixed().drop(columns=["day", "moment"])
     clf = fit_mixed(frame)
-    with pytest.warns(UserWarning, match="does not have valid feature names"):
-        found = clf.predict_proba(frame.to_numpy(dtype=object))
-        with pytest.raises(ValueError, match=r"X has 3 features, but .* is expecting 4"):
-            clf.predict(frame.to_numpy(dtype=object)[:, :3])
+    array = frame.to_numpy(dtype=object)
+    warns = {"expected_warning": UserWarning, "match": "does not have valid feature names"}
+    with pytest.warns(**warns):
+        found = clf.predict_proba(array)
+    with pytest.warns(**warns), pytest.raises(ValueError, match="3 features, but DSinkClassifier"):
+        clf.predict(array[:, :3])
     np.testing.assert_allclose(found, clf.predict_proba(frame), rtol=1e-6)
 
 
