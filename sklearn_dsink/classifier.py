@@ -136,12 +136,12 @@ class DSinkClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         Whether a second fit on the same rows trains the target for ``max_epochs`` more and leaves
         the auxiliaries as they are.  The first fit keeps what the second needs.  There is no
         ``partial_fit``: folds, label model and class shares are those of one set of rows.
-    fit_timeout : float, default=None
-        Seconds that one fit of an auxiliary may take, its predictions of the training rows
-        included.  With it each runs in a process of its own, which is killed when they are over.
     checkpoint_dir : path-like, default=None
         Folder that keeps each auxiliary fit and each epoch, so that a fit that was killed goes on
         where it was when it is started again.  Needs an int as `random_state`.
+    fit_timeout : float, default=None
+        Seconds that one fit of an auxiliary may take, its predictions of the training rows
+        included.  With it each runs in a process of its own, which is killed when they are over.
 
     Attributes
     ----------
@@ -223,10 +223,10 @@ class DSinkClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "n_jobs": [Integral, None],
         "random_state": ["random_state"],
-        "fit_timeout": [Interval(Real, 0, None, closed="neither"), None],
         "verbose": ["verbose"],
         "warm_start": ["boolean"],
         "checkpoint_dir": [str, os.PathLike, None],
+        "fit_timeout": [Interval(Real, 0, None, closed="neither"), None],
     }
 
     def __init__(
@@ -252,10 +252,10 @@ class DSinkClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         max_iter: int = 1000,
         n_jobs: int | None = None,
         random_state: Any = None,
-        fit_timeout: float | None = None,
         verbose: int = 0,
         warm_start: bool = False,
         checkpoint_dir: str | os.PathLike[str] | None = None,
+        fit_timeout: float | None = None,
     ) -> None:
         self.noise_aux = noise_aux
         self.imb_aux = imb_aux
@@ -277,10 +277,10 @@ class DSinkClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         self.max_iter = max_iter
         self.n_jobs = n_jobs
         self.random_state = random_state
-        self.fit_timeout = fit_timeout
         self.verbose = verbose
         self.warm_start = warm_start
         self.checkpoint_dir = checkpoint_dir
+        self.fit_timeout = fit_timeout
 
     # One resolver for each default: fit, routing and tags all ask here.
 
@@ -319,11 +319,11 @@ class DSinkClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         ------
         ValueError
             If X, y, the weights, a parameter or an auxiliary's probabilities cannot be used; the
-        TimeoutError
-            If a fit of an auxiliary took longer than `fit_timeout`.
             message names what was found and what to do.
         TypeError
             If an auxiliary has no ``predict_proba``.
+        TimeoutError
+            If a fit of an auxiliary took longer than `fit_timeout`.
 
         Warns
         -----
@@ -355,10 +355,10 @@ class DSinkClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
             sample_weight=weight,
             fit_params=self._routed(params, weight),
             n_jobs=self.n_jobs,
-            fit_timeout=self.fit_timeout,
             random_state=rng,
             verbose=self.verbose,
             checkpoint=checkpoint,
+            fit_timeout=self.fit_timeout,
         )
         model, noise = evidence.label_model, evidence.auxiliaries["noise_aux"]
         marginal = choose_class_marginal(self.class_marginal, evidence, weight)

@@ -107,11 +107,11 @@ def run_jobs(
     title: str = "auxiliary fits",
     verbose: int = 0,
     checkpoint: Checkpoint | None = None,
+    fit_timeout: float | None = None,
 ) -> list[Any]:
     """Run fits side by side.
 
     Parameters
-    fit_timeout: float | None = None,
     ----------
     jobs : sequence of Job
         What to fit.
@@ -129,23 +129,23 @@ def run_jobs(
         Above 0, the fits are counted aloud.
     checkpoint : Checkpoint, default=None
         Keeps each result as soon as there is one, and gives those that it has.
+    fit_timeout : float, default=None
+        Seconds that one fit with its predictions may take.  Each then runs in a process that can
+        be killed, as many at a time as with `n_jobs`.
 
     Returns
     -------
     results : list
-    fit_timeout : float, default=None
-        Seconds that one fit with its predictions may take.  Each then runs in a process that can
-        be killed, as many at a time as with `n_jobs`.
         In the order of the jobs: probabilities of the rows to predict, or the fitted model.
-    """
-    progress = Progress(title, len(jobs), verbose)
-    places = [None] * len(jobs) if checkpoint is None else checkpoint.next_stage(len(jobs))
-    results = []
 
     Raises
     ------
     TimeoutError
         If a fit was not done in time.
+    """
+    progress = Progress(title, len(jobs), verbose)
+    places = [None] * len(jobs) if checkpoint is None else checkpoint.next_stage(len(jobs))
+    results = []
     limited = nullcontext() if fit_timeout is None else LimitedWorkers(fit_timeout)
     with limited as workers:
         done = Parallel(
@@ -289,6 +289,7 @@ def fit_auxiliaries(
     random_state: np.random.RandomState,
     verbose: int = 0,
     checkpoint: Checkpoint | None = None,
+    fit_timeout: float | None = None,
 ) -> dict[str, Auxiliary]:
     """Fit auxiliaries on all rows and give their probabilities for the training rows.
 
@@ -313,7 +314,6 @@ def fit_auxiliaries(
     sample_weight : ndarray of shape (n_samples,), default=None
         Passed to the auxiliaries that accept it; others are named in a warning.  Rows of weight 0
         are in no training part, so that they count for nothing with any auxiliary.
-    fit_timeout: float | None = None,
     fit_params : dict of str to dict, default=None
         Routed parameters by auxiliary, in place of `sample_weight`.
     n_jobs : int, default=None
@@ -324,6 +324,8 @@ def fit_auxiliaries(
         Above 0, the fits are counted aloud.
     checkpoint : Checkpoint, default=None
         Keeps the fits' results.
+    fit_timeout : float, default=None
+        Seconds that one fit with its predictions may take.
 
     Returns
     -------
@@ -348,8 +350,6 @@ def fit_auxiliaries(
             params = weight_parameters(estimator, sample_weight)
             if sample_weight is not None and not params and not is_frozen(template):
                 warnings.warn(
-    fit_timeout : float, default=None
-        Seconds that one fit with its predictions may take.
                     f"{name}={estimator!r} takes no sample_weight and is fitted without it.",
                     UserWarning,
                     stacklevel=3,
@@ -371,6 +371,7 @@ def fit_auxiliaries(
         n_jobs=n_jobs,
         verbose=verbose,
         checkpoint=checkpoint,
+        fit_timeout=fit_timeout,
     )
     return {
         name: _gather(name, prepared[name], jobs, results, X, folds, nested, classes, class_share)
@@ -399,7 +400,6 @@ def _gather(
     own = [(job, result) for job, result in zip(jobs, results, strict=True) if job.name == name]
     model = own[0][1] if own else template
     n_samples, n_classes = X.shape[0], len(classes)
-        fit_timeout=fit_timeout,
     if folds is None or not own:
         proba = _predict(model, X, None, classes, class_share, name)
         unseen = np.broadcast_to(proba, (len(folds or []), n_samples, n_classes))

@@ -95,8 +95,8 @@ def gather_evidence(
     random_state: np.random.RandomState,
     verbose: int,
     checkpoint: Checkpoint | None = None,
-) -> Evidence:
     fit_timeout: float | None = None,
+) -> Evidence:
     """Fit the auxiliaries on the given labels, and again on what these probably are.
 
     Parameters
@@ -127,9 +127,9 @@ def gather_evidence(
         Above 0, the fits are counted aloud.
     checkpoint : Checkpoint, default=None
         Keeps the results of the fits.
-
     fit_timeout : float, default=None
         Seconds that one fit with its predictions may take.
+
     Returns
     -------
     evidence : Evidence
@@ -143,11 +143,11 @@ def gather_evidence(
         "n_jobs": n_jobs,
         "verbose": verbose,
         "checkpoint": checkpoint,
+        "fit_timeout": fit_timeout,
     }
     first = fit_auxiliaries(
         auxiliaries,
         X,
-        "fit_timeout": fit_timeout,
         classes[codes],
         class_share=share,
         nested=refine and folds is not None and len(folds) > 2,
