@@ -2,10 +2,14 @@
 
     python benchmarks/bench_scale.py                        # 10^4, 10^5 and 10^6 rows
     python benchmarks/bench_scale.py --rows 10000 100000
+    python benchmarks/bench_scale.py --rows 4000000 --memory-limit 900     # MiB, from disk
 
 Two auxiliaries that scale, five folds, five target epochs with a renewal after each but the last.
 Each size runs on one thread, in a process of its own, so that its peak memory is its own. Times
 are processor seconds, which other programs hardly change.
+
+With --memory-limit the features are mapped from a file, auxiliaries come fitted on a sample, and
+the kernel refuses the process more private memory than that (RLIMIT_DATA: everything but files).
 """
 
 from __future__ import annotations
@@ -14,10 +18,13 @@ import argparse
 import functools
 import json
 import math
+import resource
 import subprocess
 import sys
+import tempfile
 import time
 from collections import defaultdict
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -33,6 +40,7 @@ from _machine import (
     save_table,
 )
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.frozen import FrozenEstimator
 
 from sklearn_dsink import DSinkClassifier, classifier, evidence, surrogate, target
 from sklearn_dsink.defaults import default_target
@@ -110,6 +118,51 @@ def fit_once(n_samples):
     }
 
 
+def fit_from_disk(folder, memory_limit):
+    """Fit on rows mapped from a file, in a process that may not hold them."""
+    one_thread()
+    X, y, truth = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("X", "y", "truth"))
+    some = slice(0, 50_000)
+    net = default_target(X[some], N_CLASSES).set_params(max_epochs=2, batch_size=512)
+    models = [
+        LinearDiscriminantAnalysis(solver="lsqr", priors=priors).fit(X[some], y[some])
+        for priors in (None, np.full(N_CLASSES, 1 / N_CLASSES))
+    ]
+    resource.setrlimit(resource.RLIMIT_DATA, (memory_limit, memory_limit))
+    frozen = map(FrozenEstimator, models)  # they need no folds
+    clf = DSinkClassifier(*frozen, net, cv=None, warmup=1, random_state=0)
+    start, wall = time.process_time(), time.perf_counter()
+    clf.fit(X, y)
+    seconds, wall = time.process_time() - start, time.perf_counter() - wall
+    others = slice(some.stop, some.stop + 10_000)  # of these, no true label was seen
+    return {
+        "n_samples": len(X),
+        "memory_limit": memory_limit,
+        "features_bytes": X.nbytes,
+        "matrix_bytes": 4 * len(X) * N_CLASSES,
+        "seconds": seconds,
+        "wall_seconds": wall,
+        "accuracy": float(np.mean(clf.predict(X[others]) == truth[others])),
+        "accuracy_noise_aux": float(np.mean(models[0].predict(X[others]) == truth[others])),
+        "labels_right": float(
+            np.mean(clf.surrogate_labels_[others].argmax(axis=1) == truth[others])
+        ),
+    }
+
+
+def under_limit(n_samples, memory_limit):
+    """Write a task to disk, and fit it in a process that gets so many bytes."""
+    with tempfile.TemporaryDirectory() as folder:
+        task = make_task(n_samples, N_FEATURES, N_CLASSES)
+        for name, array in zip(("X", "y", "truth"), task, strict=True):
+            np.save(Path(folder) / f"{name}.npy", array)
+        del task, array
+        command = [sys.executable, __file__, "--folder", folder]
+        command += ["--memory-limit", str(memory_limit // 2**20)]
+        found = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    return json.loads(found.stdout)
+
+
 def tabulate(row):
     """Return one line of the documentation's table."""
     return {
@@ -153,8 +206,19 @@ def draw(rows):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
+    parser.add_argument("--memory-limit", type=int, metavar="MIB", help="fit from disk")
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.folder:
+        print(json.dumps(fit_from_disk(options.folder, options.memory_limit * 2**20)))
+        return
+    if options.memory_limit:
+        found = under_limit(max(options.rows), options.memory_limit * 2**20)
+        print(json.dumps(found))
+        options = f"--rows {max(options.rows)} --memory-limit {options.memory_limit}"
+        save("scale_from_disk", f"python benchmarks/bench_scale.py {options}", found)
+        return
     if options.one:
         print(json.dumps(fit_once(options.one)))
         return

@@ -94,6 +94,10 @@ class TabularNet(nn.Module):
     input_noise : float, default=0.0
         Standard deviation of the Gaussian noise added to standardised inputs in training.
 
+    autocast : {"bfloat16"} or None, default=None
+        Whether the layers compute in mixed precision; weights and standardised inputs stay
+        float32. bfloat16 has the range of float32, so that gradients need no scaling.
+
     References
     ----------
     Y. Gorishniy, I. Rubachev, A. Babenko: On Embeddings for Numerical Features in Tabular Deep
@@ -124,8 +128,12 @@ class TabularNet(nn.Module):
         head: str = "linear",
         head_scale: float = 30.0,
         input_noise: float = 0.0,
+        autocast: str | None = None,
     ) -> None:
         super().__init__()
+        if autocast not in (None, "bfloat16"):
+            raise ValueError(f"autocast must be None or 'bfloat16', got {autocast!r}.")
+        self.autocast = autocast
         self.input_noise = input_noise
         self.register_buffer("center", _float_row(center, n_features, 0.0))
         self.register_buffer("scale", _float_row(scale, n_features, 1.0))
@@ -155,13 +163,20 @@ class TabularNet(nn.Module):
             h = h / torch.sqrt(1 + (h / _CLIP) ** 2)
         else:
             h = self.embedding(h).flatten(1)
-        features: torch.Tensor = self.body(h)
+        with self._precision(h):
+            features: torch.Tensor = self.body(h)
         return features
 
     def forward(self, X: torch.Tensor) -> torch.Tensor:
         """Return logits of shape (n_samples, n_classes)."""
-        logits: torch.Tensor = self.head(self.features(X))
-        return logits
+        features = self.features(X)
+        with self._precision(features):
+            logits: torch.Tensor = self.head(features)
+        return logits.float()
+
+    def _precision(self, h: torch.Tensor) -> torch.autocast:
+        enabled = self.autocast is not None
+        return torch.autocast(h.device.type, dtype=torch.bfloat16, enabled=enabled)
 
 
 def quantile_bins(
@@ -280,6 +295,7 @@ def make_net(
     head: str = "linear",
     head_scale: float = 30.0,
     input_noise: float = 0.0,
+    autocast: str | None = None,
     train_split: Any = None,
     module: type[nn.Module] = TabularNet,
     net_class: type[NeuralNetClassifier] = NeuralNetClassifier,
@@ -297,7 +313,7 @@ def make_net(
     n_samples : int
         Number of training rows; sets the default batch size.
 
-    hidden_layer_sizes, dropout, center, scale, bins, head, head_scale, input_noise
+    hidden_layer_sizes, dropout, center, scale, bins, head, head_scale, input_noise, autocast
         As in :class:`TabularNet`.
 
     max_epochs : int, default=60
@@ -316,7 +332,7 @@ def make_net(
         Added to the ones every net has.
 
     compile : bool, default=False
-        Whether to compile the module with ``torch.compile``.
+        Whether to compile the module with ``torch.compile``; on the CPU it needs a C++ compiler.
 
     verbose : int, default=0
         Whether skorch prints a line an epoch.
@@ -350,6 +366,7 @@ def make_net(
         module__head=head,
         module__input_noise=input_noise,
         module__head_scale=head_scale,
+        module__autocast=autocast,
         classes=list(range(n_classes)),
         criterion=criterion,
         optimizer=torch.optim.AdamW,

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import pickle
+import subprocess
+import sys
 import tracemalloc
 
 import numpy as np
 import pytest
+from sklearn.base import clone
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.frozen import FrozenEstimator
+from sklearn.utils import gen_batches
 
-from sklearn_dsink import DSinkClassifier
+from sklearn_dsink import DSinkClassifier, crossfit, inputs, label_model
+from sklearn_dsink._arrays import is_mapped
 from sklearn_dsink.defaults import default_target
 from sklearn_dsink.transport import solve, solve_blocks, surrogate_labels
 
@@ -77,3 +85,110 @@ def test_read_only_memmap_gives_what_the_array_gives(tmp_path):
         )
         proba.append(clf.fit(data, y).predict_proba(data))
     np.testing.assert_array_equal(*proba)
+
+
+def frozen_pair(X, y, n_classes):
+    """Fit the auxiliaries on a sample, as one does for data larger than memory."""
+    return [
+        FrozenEstimator(LinearDiscriminantAnalysis(priors=priors).fit(X[:2000], y[:2000]))
+        for priors in (None, np.full(n_classes, 1 / n_classes))
+    ]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_mapped_rows_leave_nothing_of_their_size_in_memory(tmp_path, monkeypatch, dtype):
+    """Neither a copy of X nor a matrix of rows by classes: they are in files, as X is."""
+    monkeypatch.setattr(label_model, "_MAX_ROWS", 1000)
+    monkeypatch.setattr(label_model, "_BLOCK_ROWS", 1000)
+    monkeypatch.setattr(crossfit, "_PREDICTED_SIZE", 2**16)
+    monkeypatch.setattr(inputs, "_BLOCK_SIZE", 2**16)
+    monkeypatch.setattr(inputs, "_MEDIAN_ROWS", 1000)
+    n_rows, n_classes = 60_000, 40
+    rng = np.random.default_rng(0)
+    y = rng.integers(n_classes, size=n_rows)
+    X = rng.normal(size=(n_rows, 40)).astype(dtype)
+    X[np.arange(n_rows), y] += 3
+    np.save(tmp_path / "X.npy", X)
+    auxiliaries = frozen_pair(X, y, n_classes)
+    mapped = np.load(tmp_path / "X.npy", mmap_mode="r")
+    net = default_target(X[:100].astype(np.float32), n_classes)
+    net.set_params(max_epochs=2, batch_size=1024, module__hidden_layer_sizes=(16,))
+    clf = DSinkClassifier(*auxiliaries, net, cv=None, warmup=1, random_state=0)
+    in_memory = clone(clf).fit(X, y)
+    matrix = 4 * n_rows * n_classes
+    fitted, peak = peak_of(lambda: clf.fit(mapped, y))
+    assert peak < 0.75 * matrix
+    assert is_mapped(fitted.surrogate_labels_)
+    np.testing.assert_array_equal(fitted.surrogate_labels_, in_memory.surrogate_labels_)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(fitted)).predict(X), fitted.predict(X))
+
+
+LARGER_THAN_THE_LIMIT = """
+import resource, sys
+import numpy as np
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.frozen import FrozenEstimator
+from sklearn.utils import gen_batches
+from sklearn_dsink import DSinkClassifier
+from sklearn_dsink.defaults import default_target
+
+limit, folder = int(sys.argv[1]), sys.argv[2]
+resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+X, y = (np.load(f"{folder}/{name}.npy", mmap_mode="r") for name in "Xy")
+assert X.nbytes > limit
+try:
+    np.array(X)
+except MemoryError:
+    pass
+else:
+    sys.exit("the limit does not hold")
+aux = FrozenEstimator(LinearDiscriminantAnalysis().fit(X[:2000], y[:2000]))
+net = default_target(X[:2000], 4)
+net.set_params(max_epochs=1, batch_size=4096, module__hidden_layer_sizes=(16,))
+clf = DSinkClassifier(aux, aux, net, cv=None, warmup=0, random_state=0).fit(X, y)
+print(np.mean(clf.surrogate_labels_.argmax(axis=1) == y))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a limit on a process's data")
+def test_fit_of_more_than_the_process_may_hold(tmp_path):
+    limit, n_rows, n_features = 900 * 2**20, 1_200_000, 200
+    rng = np.random.default_rng(0)
+    y = rng.integers(4, size=n_rows)
+    np.save(tmp_path / "y.npy", y)
+    X = np.lib.format.open_memmap(
+        tmp_path / "X.npy", "w+", dtype=np.float32, shape=(n_rows, n_features)
+    )
+    for rows in gen_batches(n_rows, 100_000):
+        X[rows] = rng.standard_normal((100_000, n_features), dtype=np.float32)
+        X[rows, :4] += 4 * np.eye(4)[y[rows]]
+    X.flush()
+    done = subprocess.run(
+        [sys.executable, "-c", LARGER_THAN_THE_LIMIT, str(limit), str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) > 0.95
+
+
+def test_half_precision_changes_next_to_nothing(monkeypatch):
+    rng = np.random.default_rng(0)
+    y = rng.integers(5, size=500)
+    X = (rng.normal(size=(500, 5)) + 2 * np.eye(5)[y]).astype(np.float32)
+    fits = []
+    for size in (crossfit.HALF_PRECISION_SIZE, 0):
+        monkeypatch.setattr(crossfit, "HALF_PRECISION_SIZE", size)
+        net = default_target(X, 5).set_params(max_epochs=3)
+        aux = LinearDiscriminantAnalysis()
+        fits.append(DSinkClassifier(aux, aux, net, cv=3, warmup=1, random_state=0).fit(X, y))
+    full, half = fits
+    assert half.noise_aux_proba_.dtype == np.float32
+    np.testing.assert_allclose(half.noise_aux_proba_.sum(axis=1), 1, atol=1e-6)
+    np.testing.assert_allclose(half.noise_aux_proba_, full.noise_aux_proba_, atol=1e-3)
+    np.testing.assert_allclose(half.surrogate_labels_, full.surrogate_labels_, atol=0.02)
+    np.testing.assert_allclose(half.predict_proba(X), full.predict_proba(X), atol=0.02)
+    assert (half.noise_aux_proba_ != full.noise_aux_proba_).any()
