@@ -8,7 +8,7 @@ and a frozen estimator is used as it is.
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -31,7 +31,7 @@ from sklearn.utils.validation import (
 from skorch import NeuralNetClassifier
 from skorch.callbacks import Callback
 
-from .inputs import validate_features
+from .inputs import TabularEncoder, validate_features
 from .nets import leave_training
 
 # Classifiers of these packages read the labels 0..n_classes-1 only, with none left out.
@@ -54,6 +54,35 @@ def final_step(estimator: Any) -> Any:
 def is_frozen(estimator: Any) -> bool:
     """Whether the estimator was fitted beforehand and is to be used untouched."""
     return isinstance(estimator, FrozenEstimator)
+
+
+def leaves_out(estimator: Any) -> bool:
+    """Whether the auxiliary tells what it would say of rows that it leaves out, without a fit.
+
+    Its last step has ``leave_out_proba(X, y, parts, sample_weight=None)``, see
+    :meth:`sklearn_dsink.imbalance.KernelClassifier.leave_out_proba`; steps before it do not look
+    at labels, and are fitted on all rows.
+    """
+    steps = estimator.steps[:-1] if is_pipeline(estimator) else []
+    last = estimator.steps[-1][1] if is_pipeline(estimator) else estimator
+    return hasattr(last, "leave_out_proba") and all(type(s) is TabularEncoder for _, s in steps)
+
+
+def left_out_proba(
+    estimator: Any,
+    X: Any,
+    y: npt.NDArray[Any],
+    parts: Sequence[npt.NDArray[np.integer[Any]]],
+    sample_weight: npt.NDArray[np.floating[Any]] | None,
+) -> list[npt.NDArray[np.floating[Any]]]:
+    """Ask an auxiliary that `leaves_out` for the probabilities of parts of the training rows."""
+    if is_pipeline(estimator):
+        for _, step in estimator.steps[:-1]:
+            X = clone(step).fit_transform(X)
+        estimator = estimator.steps[-1][1]
+    probas: list[npt.NDArray[np.floating[Any]]]
+    probas = estimator.leave_out_proba(X, y, parts, sample_weight)
+    return probas
 
 
 def draws_globally(estimator: Any) -> bool:

@@ -50,10 +50,7 @@ from .validation import check_weights, encode_labels
 REFIT_BALANCE = 0.5
 
 # Entries of (n_samples, n_classes) up to which ``refine="auto"`` fits the auxiliaries again.
-REFINE_SIZE = 5_000_000
-
-# Weight of the target beside the auxiliaries in a combined prediction.
-TARGET_SHARE = 1 / 3
+REFINE_SIZE = 2_000_000
 
 _MAX_SEED = np.iinfo(np.int32).max
 
@@ -85,7 +82,7 @@ class DSinkClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
     alpha : float, default=1.0
         Weight of the surrogate label in the target's loss, beside the `base_loss` of the given
         label.
-    cv : int, splitter, iterable or None, default=5
+    cv : int, splitter, iterable or None, default=8
         Folds of the auxiliaries' training probabilities.  None takes in-sample probabilities, as
         the paper does.  An integer deals out the rows so that classes of any size fit.
     class_prior : {"uniform", "train"} or array-like of shape (n_classes,), default="uniform"
@@ -99,7 +96,7 @@ class DSinkClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         Whether both auxiliaries are fitted a second time, on what the given labels probably are,
         and the label model over first and second fits.  Needs folds, of which it takes five at
         most, and auxiliaries that take ``sample_weight``; others stay as they are.  "auto" does
-        so up to 5 million entries of (n_samples, n_classes).
+        so up to 2 million entries of (n_samples, n_classes).
     class_marginal : {"estimated", "noise_aux", "imb_aux"} or array-like, default="estimated"
         Class shares that the surrogate labels meet: the label model's, an auxiliary's mean
         probabilities, or given ones in the order of the sorted classes.
@@ -236,7 +233,7 @@ class DSinkClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         target: Any = None,
         *,
         alpha: float = 1.0,
-        cv: Any = 5,
+        cv: Any = 8,
         class_prior: Any = "uniform",
         noise_correction: bool = True,
         refine: bool | str = "auto",
@@ -503,7 +500,8 @@ class DSinkClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         if not self.combine:
             return apply_prior(log_target, self._log_prior())
         scores = [log_target, log_softmax(self._experts.log_proba(X), axis=1)]
-        pooled = pool(scores, [TARGET_SHARE, 1.0 - TARGET_SHARE])
+        share = 1 / (1 + len(self._experts.estimators))  # one voice among its teachers'
+        pooled = pool(scores, [share, 1.0 - share])
         return apply_prior(pooled, self._log_prior())
 
     def predict(self, X: Any) -> npt.NDArray[Any]:

@@ -21,10 +21,10 @@ from ._arrays import FloatArray, empty_beside, normalize_rows
 from ._limits import LimitedWorkers
 from ._progress import Progress
 from ._seeding import seeded
-from .auxiliaries import is_frozen, prepare, weight_parameters
+from .auxiliaries import is_frozen, leaves_out, left_out_proba, prepare, weight_parameters
 from .checkpoint import Checkpoint, read_result, write_result
 from .folds import Fold, Rows
-from .probabilities import predict_aligned
+from .probabilities import align_columns, predict_aligned
 
 # Entries of (n_samples, n_classes) beyond which probabilities are kept in half precision, which
 # has three digits.
@@ -85,6 +85,9 @@ class Job:
         What is fitted, for errors.
     predicts : ndarray of int or None
         Rows to predict.  None asks for the fitted model instead.
+    parts : tuple of ndarray of int, default=()
+        Parts of the rows to leave out and predict, of an auxiliary that needs no fit for each:
+        their probabilities follow one another.
     """
 
     name: str
@@ -95,6 +98,7 @@ class Job:
     seed: int
     stage: str
     predicts: Rows | None = None
+    parts: tuple[Rows, ...] = ()
 
 
 def run_jobs(
@@ -206,6 +210,8 @@ def _run_limited(
 
 
 def _run(job: Job, X: Any, classes: npt.NDArray[Any], class_share: FloatArray) -> Any:
+    if job.parts:
+        return _leave_out(job, X, classes, class_share)
     template, params = job.template, job.params
     if job.predicts is not None and len(np.unique(job.labels)) == 1:
         template, params = DummyClassifier(), {}  # many classifiers refuse a single class
@@ -216,13 +222,31 @@ def _run(job: Job, X: Any, classes: npt.NDArray[Any], class_share: FloatArray) -
                 X if whole else _safe_indexing(X, job.rows), job.labels, **params
             )
     except Exception as error:
-        raise ValueError(
-            f"{job.name}={template!r} failed when fitted on {job.stage}: "
-            f"{type(error).__name__}: {error}"
-        ) from error
+        raise ValueError(_failure(job, error)) from error
     if job.predicts is None:
         return model
     return _predict(model, X, job.predicts, classes, class_share, job.name)
+
+
+def _failure(job: Job, error: Exception) -> str:
+    return (
+        f"{job.name}={job.template!r} failed when fitted on {job.stage}: "
+        f"{type(error).__name__}: {error}"
+    )
+
+
+def _leave_out(job: Job, X: Any, classes: npt.NDArray[Any], class_share: FloatArray) -> FloatArray:
+    weight = next(iter(job.params.values()), None)  # all that such an auxiliary's fit can take
+    known = np.unique(job.labels if weight is None else job.labels[weight > 0])
+    try:
+        with seeded(job.seed):
+            probas = left_out_proba(job.template, X, job.labels, job.parts, weight)
+    except Exception as error:
+        raise ValueError(_failure(job, error)) from error
+    proba = align_columns(
+        np.concatenate(probas), known.tolist(), np.asarray(classes).tolist(), class_share
+    )
+    return proba.astype(_kept_dtype(X.shape[0] * len(classes)), copy=False)
 
 
 def _predict(
@@ -356,12 +380,16 @@ def fit_auxiliaries(
                 )
         seed = int(random_state.randint(np.iinfo(np.int32).max))
         prepared[name] = template, params, seed
-        if not is_frozen(template):
-            jobs += [
-                Job(name, template, train, y[train], take_params(params, train, n_samples), seed,
-                    stage, test)
-                for train, test, stage in parts
-            ]  # fmt: skip
+        if is_frozen(template):
+            continue
+        shortcut = folds is not None and leaves_out(template)
+        for train, test, stage in parts[:1] if shortcut else parts:
+            own = take_params(params, train, n_samples)
+            jobs.append(Job(name, template, train, y[train], own, seed, stage, test))
+        if shortcut:
+            tests = tuple(test for _, test, _ in parts if test is not None)
+            everything, stage = np.arange(n_samples), "all but some rows"
+            jobs.append(Job(name, template, everything, y, params, seed, stage, parts=tests))
 
     results = run_jobs(
         jobs,
@@ -384,6 +412,15 @@ def _held_out(folds: list[Fold] | None, nested: bool) -> list[tuple[int, ...]]:
     return list(combinations(numbers, 2)) if nested else [(k,) for k in numbers]
 
 
+def _answers(job: Job, result: FloatArray) -> list[tuple[Rows, FloatArray]]:
+    """Give the rows that a job has predicted, with what it says of them."""
+    if not job.parts:
+        assert job.predicts is not None
+        return [(job.predicts, result)]
+    ends = np.cumsum([len(part) for part in job.parts])[:-1]
+    return list(zip(job.parts, np.split(result, ends), strict=True))
+
+
 def _gather(
     name: str,
     prepared: tuple[Any, dict[str, Any], int],
@@ -399,6 +436,7 @@ def _gather(
     template, params, seed = prepared
     own = [(job, result) for job, result in zip(jobs, results, strict=True) if job.name == name]
     model = own[0][1] if own else template
+    answers = [answer for job, result in own[1:] for answer in _answers(job, result)]
     n_samples, n_classes = X.shape[0], len(classes)
     if folds is None or not own:
         proba = _predict(model, X, None, classes, class_share, name)
@@ -408,14 +446,14 @@ def _gather(
     dtype = _kept_dtype(n_samples * n_classes)
     if not nested:
         proba = empty_beside(X, (n_samples, n_classes), dtype)
-        for job, result in own[1:]:
-            proba[job.predicts] = result
+        for rows, result in answers:
+            proba[rows] = result
         return Auxiliary(model, proba, template, params, seed)
     proba = np.zeros((n_samples, n_classes), dtype=np.float32)
-    for job, result in own[1:]:
-        proba[job.predicts] += result
+    for rows, result in answers:
+        proba[rows] += result
     unseen = np.full((len(folds), n_samples, n_classes), 1.0 / n_classes, dtype=dtype)
-    for (_, result), (first, second) in zip(own[1:], _held_out(folds, nested), strict=True):
+    for (_, result), (first, second) in zip(answers, _held_out(folds, nested), strict=True):
         n_first = len(folds[first][1])
         # Without fold `first`, what this model says of fold `second` may be used; and vice versa.
         unseen[second, folds[first][1]] = result[:n_first]

@@ -15,6 +15,9 @@ from .imbalance import KernelClassifier
 from .inputs import Float32Array, TabularEncoder
 from .nets import make_net
 
+# Columns beyond which inputs are taken for an embedding: each says little, and stands more noise.
+_WIDE = 100
+
 
 def default_noise_aux() -> Any:
     """Return extremely randomized trees, whose averages wrong labels hardly move."""
@@ -38,6 +41,7 @@ def default_target(inputs: Float32Array, n_classes: int, verbose: int = 0) -> Ne
         n_samples=len(inputs),
         center=scaler.mean_,
         scale=scaler.scale_,
-        input_noise=0.5,
+        max_epochs=30,
+        input_noise=0.5 if inputs.shape[1] > _WIDE else 0.2,
         verbose=verbose,
     )

@@ -11,14 +11,15 @@ import numpy.typing as npt
 from ._arrays import FloatArray, column_totals
 from .checkpoint import Checkpoint
 from .crossfit import Auxiliary, fit_auxiliaries
-from .folds import Fold
+from .folds import Fold, merge_folds
 from .label_model import LabelModel, SmoothedLog, fit_label_model, smooth_log
 from .probabilities import predict_aligned
 from .refinement import refit_auxiliaries
 from .transport import floor_marginal
 
 # Fits that leave out two folds grow with the square of the folds; more are merged into these.
-_MOST_FOLDS = 5
+# Many rows teach as much without a fifth of them as without an eighth.
+_MOST_FOLDS, _MOST_FOLDS_OF_MANY, _MANY_ROWS = 8, 5, 10_000
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Experts:
     classes: npt.NDArray[Any]
 
     def log_proba(self, X: Any) -> FloatArray:
-        """Pooled scores for the uniform class prior.
+        """Pooled scores for the uniform class prior, without the models' biases to classes.
 
         Parameters
         ----------
@@ -57,8 +58,8 @@ class Experts:
             smooth_log(predict_aligned(estimator, X, self.classes, share, name))
             for name, estimator in self.estimators.items()
         ]
-        log_prior = np.log(share)
-        return np.asarray(self.label_model.log_proba(log_scores) - log_prior)
+        correction = self.label_model.offset - np.log(share)
+        return np.asarray(self.label_model.log_proba(log_scores) + correction)
 
 
 @dataclass(frozen=True)
@@ -136,6 +137,9 @@ def gather_evidence(
     """
     counts = np.bincount(codes, weights=sample_weight, minlength=len(classes))
     share = counts / counts.sum()
+    if refine and folds is not None:
+        many = len(codes) > _MANY_ROWS
+        folds = merge_folds(folds, _MOST_FOLDS_OF_MANY if many else _MOST_FOLDS)
     run: dict[str, Any] = {
         "classes": classes,
         "folds": folds,

@@ -16,12 +16,13 @@ clean label is needed.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize
+from scipy.special import logsumexp
 
 from ._arrays import FloatArray, column_totals, empty_beside, log_softmax, normalize_rows
 from .noise_model import noise_matrix_from_posterior
@@ -36,6 +37,9 @@ _MAX_EXPONENT = 20.0
 # Rows labelled at a time, so that what is made on the way is small beside the rows themselves.
 _BLOCK_ROWS = 10_000
 _RIDGE = 1e-3
+
+# Rows that have to speak for an offset of 1: a class of fewer keeps about what it had.
+_OFFSET_ROWS = 3.0
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,9 @@ class LabelModel:
         Class shares pi of the true labels; sums to 1.
     noise_matrix : ndarray of shape (n_classes, n_classes)
         ``P(given | true)``; rows are true classes.
+    offset : ndarray of shape (n_classes,)
+        Class potentials by which the pooled models come closer to the class shares over the
+        training rows: the biases that they have to single classes.  For rows to come.
     posterior : ndarray of shape (n_samples, n_classes)
         Probability of each true class, given the features and the given label.
     n_iter : int
@@ -62,6 +69,7 @@ class LabelModel:
     prior_exponent: float
     class_share: FloatArray
     noise_matrix: FloatArray
+    offset: FloatArray
     posterior: FloatArray
     n_iter: int
 
@@ -205,10 +213,11 @@ def fit_label_model(
         exponents, prior_exponent = _fit_exponents(
             scores, np.log(share), posterior, row_weight, exponents, prior_exponent
         )
-    model = LabelModel(exponents, prior_exponent, share, noise_matrix, posterior, n_iter)
+    log_eta = _pooled(exponents, list(scores), prior_exponent * np.log(share))
+    offset = _fit_offset(log_eta, share, row_weight)
+    model = LabelModel(exponents, prior_exponent, share, noise_matrix, offset, posterior, n_iter)
     posterior = model.label(log_scores, y)
-    share = _class_share(posterior, weight)
-    return LabelModel(exponents, prior_exponent, share, noise_matrix, posterior, n_iter)
+    return replace(model, class_share=_class_share(posterior, weight), posterior=posterior)
 
 
 def _pooled(
@@ -251,6 +260,21 @@ def _fit_exponents(
         negative, start, jac=True, bounds=bounds, method="L-BFGS-B", options={"maxiter": 20}
     ).x
     return theta[:-1], float(theta[-1])
+
+
+def _fit_offset(log_eta: FloatArray, share: FloatArray, weight: FloatArray) -> FloatArray:
+    """Minimise the semi-dual of the transport to the class shares, with a ridge on the offsets."""
+    totals = share * weight.sum()
+
+    def semi_dual(offset: FloatArray) -> tuple[float, FloatArray]:
+        normalizer = logsumexp(log_eta + offset, axis=1, keepdims=True)
+        reached = weight @ np.exp(log_eta + offset - normalizer)
+        value = weight @ normalizer[:, 0] - totals @ offset
+        ridge = _OFFSET_ROWS * offset
+        return float(value + ridge @ offset / 2), reached - totals + ridge
+
+    start = np.zeros(len(share))
+    return np.asarray(minimize(semi_dual, start, jac=True, method="L-BFGS-B").x)
 
 
 def _some_rows(y: npt.NDArray[np.integer[Any]], n_rows: int) -> Any:

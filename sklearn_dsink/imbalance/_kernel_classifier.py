@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
-from scipy.linalg import eigh
-from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
+from scipy.linalg import cho_factor, cho_solve, cholesky, eigh, solve_triangular
+from scipy.special import softmax
+from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context, clone
 from sklearn.metrics.pairwise import rbf_kernel
 from sklearn.preprocessing import StandardScaler
-from sklearn.utils import check_random_state
+from sklearn.utils import check_random_state, gen_batches
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from .._arrays import FloatArray, normalize_rows
+from .._arrays import FloatArray
+
+# Rows whose features are worked out at a time, and up to which they are kept for a second look.
+_BLOCK_ROWS = 4096
+_KEPT_ROWS = 4 * _BLOCK_ROWS
+
+# Added to the kernel's diagonal of ones, so that landmarks close together do no harm.
+_JITTER = 1e-7
+
+#: Goes over the training rows in blocks: their numbers and their features.
+Blocks = Callable[[], Iterable[tuple[slice, FloatArray]]]
 
 
 class KernelClassifier(ClassifierMixin, BaseEstimator):
@@ -29,7 +41,8 @@ class KernelClassifier(ClassifierMixin, BaseEstimator):
               + \lambda \lVert B \rVert^2.
 
     The squared loss is bounded on each wrong label, the solution is one linear system, and so are
-    its leave-one-out scores, by which :math:`\lambda` is chosen.
+    its leave-one-out scores, by which :math:`\lambda` is chosen, and its scores of any rows left
+    out.
 
     Parameters
     ----------
@@ -43,8 +56,8 @@ class KernelClassifier(ClassifierMixin, BaseEstimator):
         Rows of a class of total weight ``n`` weigh ``n ** -balance``: 0 leaves the classes as
         they are, 1 makes them weigh alike.  Half-way, the tail is heard, and wrong labels given
         to it are not shouted.
-    floor : float, default=0.01
-        Scores below it count as this much probability; all are then scaled to sum to 1.
+    scale : float, default=4.0
+        Probabilities are the softmax of the scores, which are near 0 or 1, times this.
     random_state : int, RandomState instance or None, default=None
         Draws the landmarks where there are more rows.
 
@@ -79,7 +92,7 @@ class KernelClassifier(ClassifierMixin, BaseEstimator):
         "gamma": [Interval(Real, 0, None, closed="neither"), None],
         "n_landmarks": [Interval(Integral, 1, None, closed="left")],
         "balance": [Interval(Real, 0, 1, closed="both")],
-        "floor": [Interval(Real, 0, 1, closed="neither")],
+        "scale": [Interval(Real, 0, None, closed="neither")],
         "random_state": ["random_state"],
     }
 
@@ -90,14 +103,14 @@ class KernelClassifier(ClassifierMixin, BaseEstimator):
         gamma: float | None = None,
         n_landmarks: int = 1500,
         balance: float = 0.5,
-        floor: float = 0.01,
+        scale: float = 4.0,
         random_state: Any = None,
     ) -> None:
         self.alphas = alphas
         self.gamma = gamma
         self.n_landmarks = n_landmarks
         self.balance = balance
-        self.floor = floor
+        self.scale = scale
         self.random_state = random_state
 
     @_fit_context(prefer_skip_nested_validation=True)
@@ -132,19 +145,80 @@ class KernelClassifier(ClassifierMixin, BaseEstimator):
         self._map_features(rows)
 
         totals = np.bincount(codes, weights=weight)
-        unit = totals[codes] ** -self.balance  # what one row of weight 1 weighs
-        unit *= weight.sum() / (weight @ unit)
-        row_weight = weight * unit
+        unit = totals**-self.balance  # what one row of weight 1 weighs, by class
+        self._unit = unit * weight.sum() / (weight @ unit[codes])
+        row_weight = weight * self._unit[codes]
         targets = np.eye(len(self.classes_))[codes]
         self._mean = row_weight @ targets / row_weight.sum()
-        self.alpha_, self._coef = _ridge(
-            self._features(rows),
+        self.alpha_, coef = _ridge(
+            self._blocks(rows),
             targets - self._mean,
             row_weight,
-            np.minimum(weight, 1.0) * unit,
+            np.minimum(weight, 1.0) * self._unit[codes],
             self._checked_alphas(),
         )
+        self._coef = self._map @ coef  # of the kernel itself, for rows to come
         return self
+
+    def leave_out_proba(
+        self, X: Any, y: Any, parts: Sequence[npt.NDArray[Any]], sample_weight: Any = None
+    ) -> list[FloatArray]:
+        """Probabilities of parts of the training rows, each by the solution without its rows.
+
+        The kernel's features, the weights of the classes and the regularisation are those of all
+        rows; then leaving out rows takes one linear system, and no fit.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Training rows.
+        y : array-like of shape (n_samples,)
+            Labels.
+        parts : sequence of ndarray of int
+            Rows to leave out, and to predict, at a time.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights >= 0; rows of weight 0 are predicted all the same.
+
+        Returns
+        -------
+        probas : list of ndarray of shape (n_rows_of_part, n_classes)
+            Columns in the order of the sorted labels.
+        """
+        model = clone(self).fit(X, y, sample_weight)
+        X, y = validate_data(model, X, y, dtype=np.float64, reset=False)
+        weight = _check_sample_weight(sample_weight, X, dtype=np.float64)
+        # Labels that only rows of weight 0 have teach nothing: whichever code they get.
+        codes = np.minimum(np.searchsorted(model.classes_, y), len(model.classes_) - 1)
+        rows = model._scaler.transform(X)
+        weight = weight * model._unit[codes]
+        targets = np.eye(len(model.classes_))[codes]
+        # Rows that the same parts leave out are added up once; a constant adds up the targets.
+        left_out = np.zeros((len(rows), len(parts)), dtype=bool)
+        for number, part in enumerate(parts):
+            left_out[part, number] = True
+        kinds, kind = np.unique(left_out, axis=0, return_inverse=True)
+        sums = [
+            _normal_equations(
+                _with_constant(model._blocks(rows[kind == k])),
+                targets[kind == k],
+                weight[kind == k],
+            )
+            for k in range(len(kinds))
+        ]
+        probas = []
+        for number, part in enumerate(parts):
+            others = [sums[k] for k in np.flatnonzero(~kinds[:, number])]
+            gram = np.sum([each for each, _ in others], axis=0)
+            moments = np.sum([each for _, each in others], axis=0)
+            mean = moments[-1] / max(gram[-1, -1], np.finfo(np.float64).tiny)
+            gram[np.diag_indices_from(gram)] += model.alpha_
+            coef = cho_solve(
+                cho_factor(gram[:-1, :-1], overwrite_a=True),
+                moments[:-1] - np.outer(gram[:-1, -1], mean),
+            )
+            scores = model._kernel(rows[part]) @ (model._map @ coef) + mean
+            probas.append(softmax(self.scale * scores, axis=1))
+        return probas
 
     def _checked_alphas(self) -> FloatArray:
         alphas = np.asarray(self.alphas, dtype=np.float64)
@@ -159,24 +233,37 @@ class KernelClassifier(ClassifierMixin, BaseEstimator):
             rng = check_random_state(self.random_state)
             distinct = distinct[rng.permutation(len(distinct))[: self.n_landmarks]]
         self.landmarks_ = distinct
-        values, vectors = eigh(self._kernel(distinct))
-        kept = values > 1e-10 * values[-1]
-        self._map = vectors[:, kept] / np.sqrt(values[kept])
+        kernel = self._kernel(distinct)
+        kernel[np.diag_indices_from(kernel)] += _JITTER
+        root = cholesky(kernel, lower=True)
+        self._map = solve_triangular(root, np.eye(len(root)), lower=True).T
 
     def _kernel(self, rows: FloatArray) -> FloatArray:
         gamma = 1.0 / rows.shape[1] if self.gamma is None else self.gamma
         return np.asarray(rbf_kernel(rows, self.landmarks_, gamma=gamma))
 
-    def _features(self, rows: FloatArray) -> FloatArray:
-        return np.asarray(self._kernel(rows) @ self._map)
+    def _blocks(self, rows: FloatArray) -> Blocks:
+        """Let one go over the rows' features more than once, whether they fit in memory or not."""
+
+        def stream() -> Iterator[tuple[slice, FloatArray]]:
+            for part in gen_batches(len(rows), _BLOCK_ROWS):
+                yield part, self._kernel(rows[part]) @ self._map
+
+        if len(rows) > _KEPT_ROWS:
+            return stream
+        kept = list(stream())
+        return lambda: kept
 
     def _scores(self, X: Any) -> FloatArray:
         check_is_fitted(self)
         X = validate_data(self, X, dtype=np.float64, reset=False)
-        return np.asarray(self._features(self._scaler.transform(X)) @ self._coef + self._mean)
+        rows = self._scaler.transform(X)
+        parts = gen_batches(len(rows), _BLOCK_ROWS)
+        scores = [self._kernel(rows[part]) @ self._coef for part in parts]
+        return np.asarray(np.concatenate(scores) + self._mean)
 
     def predict_proba(self, X: Any) -> FloatArray:
-        """Scores, clipped at `floor` and scaled to sum to 1.
+        """Softmax of the scores times `scale`.
 
         Parameters
         ----------
@@ -188,8 +275,7 @@ class KernelClassifier(ClassifierMixin, BaseEstimator):
         proba : ndarray of shape (n_samples, n_classes)
             Rows sum to 1.
         """
-        scores = self._scores(X)
-        return normalize_rows(np.maximum(scores, self.floor))
+        return np.asarray(softmax(self.scale * self._scores(X), axis=1))
 
     def predict(self, X: Any) -> npt.NDArray[Any]:
         """Label of the largest score.
@@ -208,8 +294,27 @@ class KernelClassifier(ClassifierMixin, BaseEstimator):
         return np.asarray(self.classes_[np.argmax(scores, axis=1)])
 
 
+def _normal_equations(
+    blocks: Blocks, targets: FloatArray, weight: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Weighted products of the features with themselves and with the targets."""
+    gram, moments = np.zeros(()), np.zeros(())
+    for part, features in blocks():
+        weighted = features * weight[part, None]
+        gram = gram + weighted.T @ features
+        moments = moments + weighted.T @ targets[part]
+    return gram, moments
+
+
+def _with_constant(blocks: Blocks) -> Blocks:
+    """Append a feature that is 1."""
+    return lambda: (
+        (part, np.pad(each, ((0, 0), (0, 1)), constant_values=1.0)) for part, each in blocks()
+    )
+
+
 def _ridge(
-    features: FloatArray,
+    blocks: Blocks,
     targets: FloatArray,
     weight: FloatArray,
     left_weight: FloatArray,
@@ -219,17 +324,18 @@ def _ridge(
 
     Of a row's weight, `left_weight` is left out: of a row of weight 2 one, as of two equal rows.
     """
-    values, vectors = eigh(features.T @ (features * weight[:, None]))
-    rotated = features @ vectors
-    moments = rotated.T @ (targets * weight[:, None])
-    best: tuple[float, float, FloatArray] | None = None
-    for alpha in alphas:
-        shrunk = 1.0 / (np.maximum(values, 0.0) + alpha)
-        solution = moments * shrunk[:, None]
-        leverage = left_weight * ((rotated**2) @ shrunk)
-        residual = (targets - rotated @ solution) / np.maximum(1.0 - leverage, 1e-12)[:, None]
-        error = float(weight @ (residual**2).sum(axis=1))
-        if best is None or error < best[0]:
-            best = error, float(alpha), solution
-    assert best is not None
-    return best[1], vectors @ best[2]
+    gram, moments = _normal_equations(blocks, targets, weight)
+    values, vectors = eigh(gram, overwrite_a=True)
+    rotated_moments = vectors.T @ moments
+    shrunk = 1.0 / (np.maximum(values, 0.0) + alphas[:, None])
+    solutions = [rotated_moments * factors[:, None] for factors in shrunk]
+    errors = np.zeros(len(alphas))
+    for part, features in blocks():
+        rotated = features @ vectors
+        leverage = left_weight[part, None] * ((rotated**2) @ shrunk.T)
+        for k, solution in enumerate(solutions):
+            residual = targets[part] - rotated @ solution
+            residual /= np.maximum(1.0 - leverage[:, k], 1e-12)[:, None]
+            errors[k] += weight[part] @ (residual**2).sum(axis=1)
+    best = int(np.argmin(errors))
+    return float(alphas[best]), vectors @ solutions[best]
