@@ -73,7 +73,7 @@ class Checkpoint:
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self._compare(dict(fingerprint))
-        for name in (_FIT, _TARGET):  # what a killed fit had only begun to write
+        for name in (_FINGERPRINT, _FIT, _TARGET):  # what a killed fit had only begun to write
             for leftover in self.folder.glob(f".{name}*"):
                 shutil.rmtree(leftover)
         self._n_stages = 0
@@ -81,6 +81,11 @@ class Checkpoint:
     def _compare(self, fingerprint: dict[str, str]) -> None:
         path = self.folder / _FINGERPRINT
         if not path.exists():
+            if (self.folder / _TARGET).exists() or any(self.folder.glob(f"{_FIT}*")):
+                raise ValueError(
+                    f"checkpoint_dir={str(self.folder)!r} holds parts of a fit without the "
+                    f"{_FINGERPRINT} that says of which. Give this fit another folder."
+                )
             with replacing(path) as temporary:
                 temporary.write_text(json.dumps(fingerprint, indent=1), encoding="utf-8")
             return

@@ -248,6 +248,9 @@ def test_a_truncated_fingerprint_is_refused(tmp_path):
     path.write_text(path.read_text()[:50])
     with pytest.raises(ValueError, match=r"fingerprint\.json is damaged"):
         quick(checkpoint_dir=tmp_path).fit(X, Y)
+    path.unlink()
+    with pytest.raises(ValueError, match=r"parts of a fit without the fingerprint\.json"):
+        quick(checkpoint_dir=tmp_path).fit(X, Y)
 
 
 class Bomb:
@@ -274,7 +277,7 @@ def test_no_file_of_a_checkpoint_runs_code(tmp_path, fit_log, name):
 
 def test_what_was_half_written_is_cleared_away(tmp_path):
     quick(checkpoint_dir=tmp_path).fit(X, Y)
-    for name in (".fit-1-000.dsink.abc", ".target.pt.abc"):
+    for name in (".fit-1-000.dsink.abc", ".target.pt.abc", ".fingerprint.json.abc"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "part").touch()
     (tmp_path / ".mine").mkdir()

@@ -20,6 +20,7 @@ import pytest
 import skops.io as sio
 import torch
 from _quick import quick
+from sklearn.base import clone
 from sklearn.datasets import load_iris
 from sklearn.ensemble import ExtraTreesClassifier
 from sklearn.linear_model import LogisticRegression
@@ -111,6 +112,12 @@ def test_every_type_of_the_default_model_is_on_the_list(saved):
     with zipfile.ZipFile(saved) as archive:
         types = sio.get_untrusted_types(data=archive.read("model.skops"))
     assert {name for name in types if not name.startswith("sklearn_dsink.")} <= set(TRUSTED_TYPES)
+
+
+def test_paths_among_the_parameters_are_saved(fitted, tmp_path):
+    classifier = clone(fitted[0][-1]).set_params(checkpoint_dir=tmp_path / "checkpoint")
+    loaded = load_model(save_model(classifier, tmp_path / "model.dsink"))
+    assert loaded.checkpoint_dir == classifier.checkpoint_dir
 
 
 def test_nets_in_the_auxiliaries_are_saved_with_their_weights(tmp_path):
