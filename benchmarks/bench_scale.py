@@ -93,6 +93,7 @@ def fit_once(n_samples):
         LinearDiscriminantAnalysis(solver="lsqr"),
         LinearDiscriminantAnalysis(solver="lsqr", priors=uniform),
         net,
+        cv=5,
         warmup=1,
         random_state=0,
     )

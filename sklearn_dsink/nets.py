@@ -11,7 +11,7 @@ import math
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -174,9 +174,10 @@ class TabularNet(nn.Module):
             logits: torch.Tensor = self.head(features)
         return logits.float()
 
-    def _precision(self, h: torch.Tensor) -> torch.autocast:
-        enabled = self.autocast is not None
-        return torch.autocast(h.device.type, dtype=torch.bfloat16, enabled=enabled)
+    def _precision(self, h: torch.Tensor) -> AbstractContextManager[Any]:
+        if self.autocast is None:
+            return nullcontext()
+        return torch.autocast(h.device.type, dtype=torch.bfloat16)
 
 
 def quantile_bins(
