@@ -350,7 +350,8 @@ def _moments(
     """Weighted mean and standard deviation of each feature."""
     scaler = StandardScaler(with_mean=not sparse.issparse(X))  # it finds the mean all the same
     for rows in gen_batches(X.shape[0], 16_384):  # by blocks: no float64 copy of X
-        scaler.partial_fit(X[rows], sample_weight=weight[rows])
+        with np.errstate(invalid="ignore"):  # the root of a constant column's variance, -1e-108
+            scaler.partial_fit(X[rows], sample_weight=weight[rows])
     return scaler.mean_, scaler.scale_
 
 

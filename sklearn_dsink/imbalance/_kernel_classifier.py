@@ -140,7 +140,8 @@ class KernelClassifier(ClassifierMixin, BaseEstimator):
             raise ValueError(
                 f"y has one class only, {self.classes_.tolist()}: a classifier needs two or more."
             )
-        self._scaler = StandardScaler().fit(X, sample_weight=weight)
+        with np.errstate(invalid="ignore"):  # the root of a constant column's variance, -1e-108
+            self._scaler = StandardScaler().fit(X, sample_weight=weight)
         rows = self._scaler.transform(X)
         self._map_features(rows)
 
