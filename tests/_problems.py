@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.ensemble import ExtraTreesClassifier
-from sklearn.tree import DecisionTreeClassifier
+from sklearn.tree import DecisionTreeClassifier, ExtraTreeClassifier
 
 from sklearn_dsink import DSinkClassifier, classifier
 
@@ -65,7 +65,7 @@ class Problem:
     weights: str = "none"
     flags: tuple[str, ...] = ()
     recipe: str = "default"
-    auxiliaries: str = "trees"
+    auxiliaries: str = "tree"
 
     def data(self) -> tuple[Any, Any, Any]:
         """Draw X, y and the weights."""
@@ -95,8 +95,11 @@ class Problem:
 
     def classifier(self) -> DSinkClassifier:
         """Give the unfitted classifier."""
-        trees = ExtraTreesClassifier(3), DecisionTreeClassifier(class_weight="balanced")
-        auxiliaries = trees if self.auxiliaries == "trees" else (None, None)
+        auxiliaries = {
+            "tree": (ExtraTreeClassifier(), DecisionTreeClassifier(class_weight="balanced")),
+            "trees": (ExtraTreesClassifier(3), DecisionTreeClassifier(class_weight="balanced")),
+            "defaults": (None, None),
+        }[self.auxiliaries]
         settings = {"cv": 2, "warmup": 1, "random_state": 0, **RECIPES[self.recipe]}
         return DSinkClassifier(*auxiliaries, **settings)
 

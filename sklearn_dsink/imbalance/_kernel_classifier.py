@@ -26,6 +26,8 @@ _KEPT_ROWS = 4 * _BLOCK_ROWS
 
 # Added to the kernel's diagonal of ones, so that landmarks close together do no harm.
 _JITTER = 1e-7
+# Standard deviations beyond which a value is far from all others, and no more.
+_FARTHEST = 1e3
 
 #: Goes over the training rows in blocks: their numbers and their features.
 Blocks = Callable[[], Iterable[tuple[slice, FloatArray]]]
@@ -142,7 +144,7 @@ class KernelClassifier(ClassifierMixin, BaseEstimator):
             )
         with np.errstate(invalid="ignore"):  # the root of a constant column's variance, -1e-108
             self._scaler = StandardScaler().fit(X, sample_weight=weight)
-        rows = self._scaler.transform(X)
+        rows = self._standardized(X)
         self._map_features(rows)
 
         totals = np.bincount(codes, weights=weight)
@@ -190,7 +192,7 @@ class KernelClassifier(ClassifierMixin, BaseEstimator):
         weight = _check_sample_weight(sample_weight, X, dtype=np.float64)
         # Labels that only rows of weight 0 have teach nothing: whichever code they get.
         codes = np.minimum(np.searchsorted(model.classes_, y), len(model.classes_) - 1)
-        rows = model._scaler.transform(X)
+        rows = model._standardized(X)
         weight = weight * model._unit[codes]
         targets = np.eye(len(model.classes_))[codes]
         # Rows that the same parts leave out are added up once; a constant adds up the targets.
@@ -227,6 +229,10 @@ class KernelClassifier(ClassifierMixin, BaseEstimator):
             raise ValueError(f"alphas must be one or more positive numbers, got {self.alphas!r}.")
         return alphas
 
+    def _standardized(self, X: FloatArray) -> FloatArray:
+        """Bring the columns to one scale; squares of larger numbers would lose the small ones."""
+        return np.clip(self._scaler.transform(X), -_FARTHEST, _FARTHEST)
+
     def _map_features(self, rows: FloatArray) -> None:
         """Choose the landmarks, and the map that makes their kernel the inner product."""
         distinct = np.unique(rows, axis=0)  # copies of a row add nothing to the kernel's space
@@ -258,7 +264,7 @@ class KernelClassifier(ClassifierMixin, BaseEstimator):
     def _scores(self, X: Any) -> FloatArray:
         check_is_fitted(self)
         X = validate_data(self, X, dtype=np.float64, reset=False)
-        rows = self._scaler.transform(X)
+        rows = self._standardized(X)
         parts = gen_batches(len(rows), _BLOCK_ROWS)
         scores = [self._kernel(rows[part]) @ self._coef for part in parts]
         return np.asarray(np.concatenate(scores) + self._mean)
