@@ -51,7 +51,9 @@ test: lint  ## lint, then all tests but the slow ones, doctests and README inclu
 
 test-long: lint  ## every test, the slow ones too, with many more random examples
 	$(ONE_THREAD) HYPOTHESIS_PROFILE=nightly \
-	  $(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "slow or not slow" $(PYTEST_ARGS)
+	  $(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "slow or not slow" \
+	  --junitxml=build/test-long.xml $(PYTEST_ARGS)
+	$(BIN)/python benchmarks/reliability.py tests build/test-long.xml
 
 # The lower bounds of the core dependencies, made into pins; all else, torch too, as constrained.
 OLDEST_PINS := joblib|numpy|pandas|POT|scikit-learn|scipy|skorch|skrub|threadpoolctl|tqdm

@@ -5,6 +5,7 @@
     python benchmarks/reliability.py memory                 # 100 fits in one process
     python benchmarks/reliability.py faults                 # the tests that break something
     python benchmarks/reliability.py tests build/test-long.xml   # what `make test-long` wrote
+    python benchmarks/reliability.py pins                   # dates of the pinned dependencies
 
 Each writes its part of benchmarks/results/reliability.json, and the tables and the figure that
 docs/reliability.rst shows.
@@ -15,6 +16,7 @@ from __future__ import annotations
 import argparse
 import gc
 import json
+import re
 import subprocess
 import sys
 import tempfile
@@ -23,6 +25,7 @@ import traceback
 import tracemalloc
 import warnings
 import xml.etree.ElementTree as ElementTree
+import zipfile
 from collections import Counter
 from pathlib import Path
 
@@ -188,6 +191,47 @@ def tests(path):
     return rows
 
 
+def pins():
+    """Date the wheels that constraints.txt pins, as their archives say, by downloading them."""
+    import tomllib  # Python 3.11
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    wanted = [
+        *project["dependencies"],
+        *(d for e in ("plot", "tabular", "cli", "onnx") for d in extras[e]),
+    ]
+    names = sorted({re.match(r"[\w-]+", d)[0].lower() for d in wanted} - {"torch"})
+    pinned = dict(
+        line.split("==")
+        for line in (ROOT / "constraints.txt").read_text().splitlines()
+        if "==" in line
+    )
+    pinned = {name.lower(): version for name, version in pinned.items()}
+    rows = []
+    for name in names:
+        with tempfile.TemporaryDirectory() as folder:
+            command = [
+                sys.executable,
+                "-m",
+                "pip",
+                "download",
+                "--quiet",
+                "--no-deps",
+                "-d",
+                folder,
+            ]
+            subprocess.run([*command, f"{name}=={pinned[name]}"], check=True)
+            (path,) = Path(folder).iterdir()
+            with zipfile.ZipFile(path) as wheel:
+                year, month, day = max(info.date_time for info in wheel.infolist())[:3]
+        # Reproducible builds write a date of long ago.
+        date = f"{year}-{month:02}-{day:02}" if year > 2020 else "not told"
+        rows.append({"package": name, "version": pinned[name], "built": date})
+    save_table("reliability_pins", rows)
+    return rows
+
+
 def keep(part, results, seconds):
     """Write one part of the results, with what it was measured on, beside the others."""
     path = RESULTS / "reliability.json"
@@ -211,6 +255,7 @@ def main():
     part.add_argument("--seed", type=int, default=0)
     parts.add_parser("memory").add_argument("--fits", type=int, default=100)
     parts.add_parser("faults")
+    parts.add_parser("pins")
     parts.add_parser("tests").add_argument("junit", type=Path)
     options = parser.parse_args()
     one_thread()
@@ -221,6 +266,8 @@ def main():
         results = memory(options.fits)
     elif options.part == "faults":
         results = faults()
+    elif options.part == "pins":
+        results = pins()
     else:
         results = tests(options.junit)
     keep(options.part, results, time.perf_counter() - start)
