@@ -42,6 +42,6 @@ def default_target(inputs: Float32Array, n_classes: int, verbose: int = 0) -> Ne
         center=scaler.mean_,
         scale=scaler.scale_,
         max_epochs=30,
-        input_noise=0.5 if inputs.shape[1] > _WIDE else 0.2,
+        input_noise=1.0 if inputs.shape[1] > _WIDE else 0.2,
         verbose=verbose,
     )
