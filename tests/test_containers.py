@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -52,6 +54,10 @@ def test_features_in_a_file(tmp_path):
     np.testing.assert_array_equal(found, PLAIN)
 
 
+@pytest.mark.skipif(
+    not any(map(find_spec, ["sklearn.externals.array_api_compat", "array_api_compat"])),
+    reason="this scikit-learn dispatches arrays with array_api_compat only",
+)
 def test_tensors_where_scikit_learn_dispatches_arrays(monkeypatch):
     monkeypatch.setenv("SCIPY_ARRAY_API", "1")
     with config_context(array_api_dispatch=True):
