@@ -213,7 +213,7 @@ def tabulate(rows):
                 "relative": f"{row['relative']:.3g}",
                 "marginal error": f"{row['marginal_error']:.0e}",
                 "copy bandwidth, a pass": f"{row['pass_of_copy_bandwidth']:.0%}" if ours else "",
-                "a solve": f"{row['solve_of_copy_bandwidth']:.0%}" if ours else "",
+                "a whole solve": f"{row['solve_of_copy_bandwidth']:.0%}" if ours else "",
                 "in place": f"{row['in_place_of_copy_bandwidth']:.0%}" if ours else "",
                 "with labels": f"{row['labels_of_copy_bandwidth']:.0%}" if ours else "",
                 "copies of S": f"{row['peak_copies']:.2f}" if "peak_copies" in row else "",

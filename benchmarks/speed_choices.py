@@ -29,7 +29,7 @@ from sklearn_dsink import DSinkClassifier, crossfit, target, transport
 CELLS = [
     "digits-IF10-symmetric0.4",
     "digits-IF50-symmetric0.2",
-    "letter-IF20-joint0.2",
+    "digits-IF50-symmetric0.4",
     "satimage-IF50-joint0.2",
     "optdigits-IF50-joint0.4",
     "optdigits-IF100-pair0.2",
@@ -47,7 +47,6 @@ CHOICES: dict[str, tuple[dict[str, Any], list[tuple[Any, str, Any]]]] = {
     ),
     "transport in single precision": ({}, [(transport, "FLOAT64_SIZE", 0)]),
     "probabilities kept in half precision": ({}, [(crossfit, "HALF_PRECISION_SIZE", 0)]),
-    "renewed every 2nd epoch": ({"renew_every": 2}, []),
     "renewed every 5th epoch": ({"renew_every": 5}, []),
     "never renewed": ({"warmup": 10**6}, []),
 }
