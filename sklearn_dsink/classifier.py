@@ -1,11 +1,9 @@
-"""DSinkClassifier: its parameters, the order of the fit, and what it predicts."""
+"""DSinkClassifier: the order of the fit, and what it predicts."""
 
 from __future__ import annotations
 
-import os
 import time
 from copy import deepcopy
-from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -13,27 +11,16 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from scipy.special import log_softmax
-from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, _fit_context
-from sklearn.utils import check_random_state, get_tags
-from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.metadata_routing import (
-    MetadataRouter,
-    MethodMapping,
-    _raise_for_params,
-    _routing_enabled,
-    process_routing,
-)
-from sklearn.utils.validation import (
-    check_is_fitted,
-)
+from sklearn.base import _fit_context
+from sklearn.utils import check_random_state
+from sklearn.utils.metadata_routing import _raise_for_params
+from sklearn.utils.validation import check_is_fitted
 from skorch import NeuralNetClassifier
-from torch import nn
 
 from ._arrays import FloatArray, at_least_float32, safe_log
-from ._fingerprint import require_same, take_fingerprint
-from .auxiliaries import check_auxiliary, request_weights
+from ._fingerprint import require_same
+from ._parameters import DSinkParameters
 from .checkpoint import Checkpoint, TargetKeeper
-from .defaults import default_imb_aux, default_noise_aux, default_target
 from .evidence import choose_class_marginal, gather_evidence
 from .folds import make_folds
 from .inputs import Float32Array, TabularEncoder, validate_features
@@ -49,13 +36,10 @@ from .validation import check_weights, encode_labels
 # what is wrong in its corrected labels is not shouted.
 REFIT_BALANCE = 0.5
 
-# Entries of (n_samples, n_classes) up to which ``refine="auto"`` fits the auxiliaries again.
-REFINE_SIZE = 2_000_000
-
 _MAX_SEED = np.iinfo(np.int32).max
 
 
-class DSinkClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
+class DSinkClassifier(DSinkParameters):
     """Distil a noise-robust and an imbalance-robust classifier into one (D-SINK).
 
     One auxiliary looks after wrong labels, the other after classes of very different size.
@@ -71,8 +55,8 @@ class DSinkClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         features and label codes), or a ``FrozenEstimator``, which is used as it is and never
         refitted.  None is extremely randomized trees.
     imb_aux : classifier, default=None
-        Robust to class imbalance (f_L).  None is a kernel classifier that weighs all classes
-        alike.
+        Robust to class imbalance (f_L).  None is a kernel classifier in which rare classes weigh
+        more.
     target : skorch.NeuralNetClassifier, default=None
         The net that learns (f).  Its module, optimizer, callbacks, device and epochs are its own;
         its loss is replaced.  A criterion of ``NLLLoss``, skorch's default, says that the module
@@ -84,7 +68,8 @@ class DSinkClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         label.
     cv : int, splitter, iterable or None, default=8
         Folds of the auxiliaries' training probabilities.  None takes in-sample probabilities, as
-        the paper does.  An integer deals out the rows so that classes of any size fit.
+        the paper does.  An integer deals out the rows so that classes of any size fit.  With
+        `refine` an auxiliary is fitted once for each pair of folds.
     class_prior : {"uniform", "train"} or array-like of shape (n_classes,), default="uniform"
         Class prior that predictions answer for.  "train" is `class_marginal_`.  May be changed on
         the fitted classifier: the correction is exact and needs no refit.
@@ -94,8 +79,9 @@ class DSinkClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         f_N as it is.
     refine : bool or "auto", default="auto"
         Whether both auxiliaries are fitted a second time, on what the given labels probably are,
-        and the label model over first and second fits.  Needs folds, of which it takes five at
-        most, and auxiliaries that take ``sample_weight``; others stay as they are.  "auto" does
+        and the label model over first and second fits.  Needs folds, which it merges to eight at
+        most (five of more than 10,000 rows), and auxiliaries that take ``sample_weight``; others
+        stay as they are.  "auto" does
         so up to 2 million entries of (n_samples, n_classes).
     class_marginal : {"estimated", "noise_aux", "imb_aux"} or array-like, default="estimated"
         Class shares that the surrogate labels meet: the label model's, an auxiliary's mean
@@ -108,8 +94,9 @@ class DSinkClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         Whether the target's loss explains the class shares by a shift of its logits, so that the
         net itself answers for the uniform prior.
     combine : bool, default=True
-        Whether predictions are the geometric mean of the target and of both auxiliaries, pooled
-        and corrected for their class prior by the label model, or the target's alone.
+        Whether predictions are the weighted geometric mean of the target, one voice, and of all
+        fits of the auxiliaries, one each, pooled and corrected for their class prior by the label
+        model; or the target's alone.
     relaxation : float or None, default=None
         KL weight of the class totals; None asks for them exactly, 0 drops them.
     warmup : int, default=5
@@ -198,99 +185,6 @@ class DSinkClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
 
     # What a warm start needs of the last fit: its fingerprint, and log f_N of the training rows.
     _warm: tuple[dict[str, str], FloatArray] | None
-
-    _parameter_constraints: dict[str, list[Any]] = {
-        "noise_aux": [object],
-        "imb_aux": [object],
-        "target": [NeuralNetClassifier, None],
-        "alpha": [Interval(Real, 0, None, closed="left")],
-        "cv": ["cv_object"],
-        "class_prior": [StrOptions({"uniform", "train"}), "array-like"],
-        "noise_correction": ["boolean"],
-        "refine": ["boolean", StrOptions({"auto"})],
-        "class_marginal": [StrOptions({"estimated", "noise_aux", "imb_aux"}), "array-like"],
-        "base_loss": [StrOptions({"cross_entropy"}), nn.Module, None],
-        "prior_correction": ["boolean"],
-        "combine": ["boolean"],
-        "relaxation": [Interval(Real, 0, None, closed="left"), None],
-        "warmup": [Interval(Integral, 0, None, closed="left")],
-        "renew_every": [Interval(Integral, 1, None, closed="left")],
-        "solver": [StrOptions({"auto", "pot", "potentials"})],
-        "tol": [Interval(Real, 0, None, closed="neither")],
-        "max_iter": [Interval(Integral, 1, None, closed="left")],
-        "n_jobs": [Integral, None],
-        "random_state": ["random_state"],
-        "verbose": ["verbose"],
-        "warm_start": ["boolean"],
-        "checkpoint_dir": [str, os.PathLike, None],
-        "fit_timeout": [Interval(Real, 0, None, closed="neither"), None],
-    }
-
-    def __init__(
-        self,
-        noise_aux: Any = None,
-        imb_aux: Any = None,
-        target: Any = None,
-        *,
-        alpha: float = 1.0,
-        cv: Any = 8,
-        class_prior: Any = "uniform",
-        noise_correction: bool = True,
-        refine: bool | str = "auto",
-        class_marginal: Any = "estimated",
-        base_loss: Any = None,
-        prior_correction: bool = True,
-        combine: bool = True,
-        relaxation: float | None = None,
-        warmup: int = 5,
-        renew_every: int = 1,
-        solver: str = "auto",
-        tol: float = 1e-6,
-        max_iter: int = 1000,
-        n_jobs: int | None = None,
-        random_state: Any = None,
-        verbose: int = 0,
-        warm_start: bool = False,
-        checkpoint_dir: str | os.PathLike[str] | None = None,
-        fit_timeout: float | None = None,
-    ) -> None:
-        self.noise_aux = noise_aux
-        self.imb_aux = imb_aux
-        self.target = target
-        self.alpha = alpha
-        self.cv = cv
-        self.class_prior = class_prior
-        self.noise_correction = noise_correction
-        self.refine = refine
-        self.class_marginal = class_marginal
-        self.base_loss = base_loss
-        self.prior_correction = prior_correction
-        self.combine = combine
-        self.relaxation = relaxation
-        self.warmup = warmup
-        self.renew_every = renew_every
-        self.solver = solver
-        self.tol = tol
-        self.max_iter = max_iter
-        self.n_jobs = n_jobs
-        self.random_state = random_state
-        self.verbose = verbose
-        self.warm_start = warm_start
-        self.checkpoint_dir = checkpoint_dir
-        self.fit_timeout = fit_timeout
-
-    # One resolver for each default: fit, routing and tags all ask here.
-
-    def _get_noise_aux(self) -> Any:
-        return request_weights(default_noise_aux()) if self.noise_aux is None else self.noise_aux
-
-    def _get_imb_aux(self) -> Any:
-        return request_weights(default_imb_aux()) if self.imb_aux is None else self.imb_aux
-
-    def _get_target(self, inputs: Float32Array, n_classes: int) -> NeuralNetClassifier:
-        if self.target is None:
-            return default_target(inputs, n_classes, verbose=int(self.verbose >= 2))
-        return self.target
 
     @_fit_context(prefer_skip_nested_validation=False)
     def fit(self, X: Any, y: Any, sample_weight: Any = None, **params: Any) -> DSinkClassifier:
@@ -521,22 +415,6 @@ class DSinkClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         log_proba = self.predict_log_proba(X)
         return np.asarray(self.classes_[np.argmax(log_proba, axis=1)])
 
-    def _refines(self, n_samples: int) -> bool:
-        if self.refine == "auto":
-            return n_samples * len(self.classes_) <= REFINE_SIZE
-        return bool(self.refine)
-
-    def _routed(
-        self, params: dict[str, Any], weight: FloatArray | None
-    ) -> dict[str, dict[str, Any]] | None:
-        """Parameters of each auxiliary's fit, where scikit-learn routes metadata."""
-        if not _routing_enabled():
-            return None
-        if weight is not None:
-            params = {**params, "sample_weight": weight}
-        routed = process_routing(self, "fit", **params)
-        return {name: routed[name].fit for name in ("noise_aux", "imb_aux")}
-
     def label_issues(self, *, threshold: float = 0.45) -> pd.DataFrame:
         """Rank the training rows by how surely their given label is wrong.
 
@@ -585,53 +463,12 @@ class DSinkClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         log_marginal = np.log(self.class_marginal_)
         return np.zeros_like(log_marginal) if self._prior_corrected else -log_marginal
 
-    def _labeler(
-        self, log_noise: FloatArray, marginal: FloatArray, weight: FloatArray | None
-    ) -> SurrogateLabeler:
-        return SurrogateLabeler(
-            log_noise,
-            marginal,
-            weight,
-            solver=self.solver,
-            relaxation=self.relaxation,
-            tol=self.tol,
-            max_iter=self.max_iter,
-        )
-
-    def _fingerprint(
-        self,
-        X: Any,
-        codes: npt.NDArray[np.int64],
-        classes: npt.NDArray[Any],
-        weight: FloatArray | None,
-        params: dict[str, Any],
-        folds: Any = None,
-    ) -> dict[str, str]:
-        others = {"sample_weight": weight, "fit_params": params, "folds": folds}
-        return take_fingerprint(self.get_params(deep=False), X, codes, classes=classes, **others)
-
     def _log_prior(self) -> FloatArray:
         if isinstance(self.class_prior, str):
             if self.class_prior == "uniform":
                 return np.zeros(len(self.classes_))
             return np.log(self.class_marginal_)
         return np.log(np.asarray(self.class_prior, dtype=np.float64))
-
-    def _validate(
-        self, X: Any, y: Any, sample_weight: Any
-    ) -> tuple[Any, npt.NDArray[np.int64], FloatArray | None]:
-        """Check what fit was given; labels leave as codes, weights with mean 1."""
-        for name in ("noise_aux", "imb_aux"):
-            check_auxiliary(getattr(self, name), name)
-        if self.alpha == 0 and self.base_loss is None:
-            raise ValueError(
-                "alpha=0 with base_loss=None leaves the target nothing to learn. Raise alpha, or "
-                "give a base_loss."
-            )
-        X = validate_features(self, X, reset=True)
-        self.classes_, codes = encode_labels(X, y, type(self).__name__)
-        check_prior(self.class_prior, self.classes_)
-        return X, codes, check_weights(sample_weight, X, codes, self.classes_)
 
     def _forget(self) -> None:
         """Drop an earlier fit first: one that fails half-way must not pass for a fitted one."""
@@ -641,25 +478,3 @@ class DSinkClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "target_")
-
-    def get_metadata_routing(self) -> MetadataRouter:
-        """Get metadata routing of this object: ``fit`` passes on to both auxiliaries.
-
-        Returns
-        -------
-        routing : MetadataRouter
-        """
-        router = MetadataRouter(owner=self).add_self_request(self)
-        mapping = MethodMapping().add(caller="fit", callee="fit")
-        return router.add(noise_aux=self._get_noise_aux(), method_mapping=mapping).add(
-            imb_aux=self._get_imb_aux(), method_mapping=mapping
-        )
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        # Our own auxiliaries read anything, but a pipeline's tags would not say so.
-        given = (self.noise_aux, self.imb_aux)
-        auxiliaries = [get_tags(aux) for aux in given if aux is not None]
-        tags.input_tags.sparse = all(aux.input_tags.sparse for aux in auxiliaries)
-        tags.input_tags.allow_nan = all(aux.input_tags.allow_nan for aux in auxiliaries)
-        return tags
