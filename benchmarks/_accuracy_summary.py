@@ -1,10 +1,11 @@
 """Tables and pictures of accuracy.py's rows.
 
-Three tables are written beside the CSV, and printed: `_versus` sets D-SINK against the best peer
+Four tables are written beside the CSV, and printed: `_versus` sets D-SINK against the best peer
 of each cell, `_wins` against each other method over all cells, `_summary` has the means of all
-columns. The best peer of a cell is known from its test part only, so nobody can pick it: it is an
-upper bound of what trying them all on clean labels would give. Differences are in points of
-balanced accuracy, paired by seed; below half a point they count as a tie.
+columns, and `_beyond` what else than accuracy is compared cell by cell. The best peer of a cell is
+known from its test part only, so nobody can pick it: it is an upper bound of what trying them all
+on clean labels would give. Differences are in points of balanced accuracy, paired by seed; below
+half a point they count as a tie.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from scipy.stats import studentized_range, wilcoxon
 
 OURS = "D-SINK"
+CLEANING = "CleanLearning(RF balanced)"
 TIE = 0.5
 INK, QUIET, ACCENT = "#222222", "#8a8a8a", "#1f5fa8"
 
@@ -82,9 +84,39 @@ def wins(cells: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
+def beyond(rows: pd.DataFrame, peers: list[str]) -> pd.DataFrame:
+    """Calibration, wrong labels found, and time, of each cell.
+
+    Peers are calibrated by a temperature that suits the test part, D-SINK is not. cleanlab's two
+    scores are those of f_N's out-of-fold probabilities, or of CleanLearning's own, whichever is
+    best; time is in fits of CleanLearning over a forest.
+    """
+    table = rows.drop(columns="seed").groupby(["cell", "method"], sort=False).mean().unstack()
+    peers = [name for name in peers if name in table["log_loss"]]
+    lines = {}
+    for cell, line in table.iterrows():
+        found = {
+            "log-loss": line["log_loss"][OURS],
+            "best calibrated peer's": line["best_log_loss"][peers].min(),
+            "calibration error": line["ece"][OURS],
+            "best calibrated peer's ": line["best_ece"][peers].min(),
+        }
+        for title, name in (("issue AUROC", "issue_auroc"), ("tail precision", "tail_ap")):
+            others = [line[name].get(other) for other in ("f_N alone", CLEANING)]
+            others.append(line[f"{name}_by_confidence"]["f_N alone"])
+            found[title] = line[name][OURS]
+            found[f"cleanlab's best {title}"] = np.nanmax(np.array(others, dtype=float))
+        found["fits of CleanLearning"] = line["fit_seconds"][OURS] / line["fit_seconds"].get(
+            CLEANING, np.nan
+        )
+        lines[cell] = found
+    return pd.DataFrame(lines).T.rename_axis("cell")
+
+
 def means(rows: pd.DataFrame, cells: list[str], ranks: pd.Series) -> pd.DataFrame:
     """Every column's mean over the cells that all methods ran on, best first."""
-    rows = rows[rows["cell"].isin(cells)].drop(columns="seed")
+    aside = [name for name in rows.columns if name.endswith("_by_confidence")]
+    rows = rows[rows["cell"].isin(cells)].drop(columns=["seed", *aside])
     table = rows.groupby(["method", "cell"]).mean().groupby("method").mean()
     table[PERCENT] *= 100
     table.insert(0, "mean_rank", ranks)
@@ -181,12 +213,14 @@ def summarize(path: Path, peers: list[str], order: list[str]) -> None:
         "versus": versus(points, peers),
         "wins": wins(cells),
         "summary": means(rows, list(common.index), ranks),
+        "beyond": beyond(rows, peers).loc[cells.index],
     }
     for name, table in tables.items():
         table = table.dropna(axis=1, how="all")  # one seed has no standard error
-        digits = 3 if name == "summary" else 1
-        small = ["log loss", "ece", "issue auroc", "issue ap", "tail auroc", "tail ap"]
-        table = table.round({c: digits if c in small else 1 for c in table.columns})
+        coarse = {"fits of CleanLearning", "mean rank", "fit seconds", "predict seconds", "fit mb"}
+        fine = name == "beyond" or name == "summary"
+        percent = {column.replace("_", " ") for column in PERCENT}
+        table = table.round({c: 3 if fine and c not in coarse | percent else 1 for c in table})
         print(f"\n{name}\n{table.to_string()}")
         table.reset_index().to_csv(
             path.with_name(f"{path.stem}_{name}.csv"), index=False, lineterminator="\n"
@@ -196,6 +230,14 @@ def summarize(path: Path, peers: list[str], order: list[str]) -> None:
         f"\nagainst the best peer of each of {len(cells)} cells: {counts}, "
         f"{tables['versus']['difference'].mean():+.2f} points on average"
     )
+    extra = tables["beyond"].to_numpy()
+    no_worse, times = extra[:, [0, 2]] <= extra[:, [1, 3]], extra[:, -1]
+    found = extra[:, [4, 6]] > extra[:, [5, 7]]
+    own = tables["versus"]["above own best auxiliary"] >= -TIE
+    print(f"no more than half a point below its own best auxiliary: {own.sum()} cells")
+    print(f"no worse than calibrated peers: {no_worse.sum(axis=0)} cells (log-loss, error)")
+    print(f"above cleanlab's rankings: {found.sum(axis=0)} cells (AUROC, tail precision)")
+    print(f"at most 3 fits of CleanLearning: {(times <= 3).sum()} of {np.isfinite(times).sum()}")
     print(f"ranks and means: {len(common)} cells that all {len(ranks)} methods ran on")
     draw_heat_map(cells, tables["versus"]["best peer"], path.with_name(f"{path.stem}_heat.png"))
     draw_ranks(ranks, len(common), path.with_name(f"{path.stem}_ranks.png"))
