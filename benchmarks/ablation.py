@@ -28,6 +28,7 @@ import pandas as pd
 import torch
 from _machine import machine
 from cells import available, make_cell
+from imblearn.ensemble import BalancedRandomForestClassifier
 from sklearn.metrics import balanced_accuracy_score
 from sklearn.preprocessing import StandardScaler
 
@@ -44,10 +45,16 @@ CELLS = [
     "page_blocks-own-pair0.2",
 ]
 
+BALANCED_FOREST = BalancedRandomForestClassifier(
+    100, sampling_strategy="all", replacement=True, bootstrap=False
+)
+
 # What is changed, and how.
 CHANGES: dict[str, dict[str, Any]] = {
     "default": {},
     "auxiliaries fitted once": {"refine": False},
+    "five folds instead of eight": {"cv": 5},
+    "f_L a balanced random forest": {"imb_aux": BALANCED_FOREST},
     "no label model (f_N as it is)": {"noise_correction": False},
     "class shares of f_L": {"class_marginal": "imb_aux"},
     "cross-entropy on the given labels too": {"base_loss": "cross_entropy"},
