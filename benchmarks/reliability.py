@@ -33,7 +33,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from _machine import FIGURES, RESULTS, ROOT, caption, held_memory, machine, one_thread, save_table
 
-from sklearn_dsink import DSinkClassifier, classifier
+from sklearn_dsink import DSinkClassifier, _parameters
 from sklearn_dsink.datasets import flip_labels
 
 sys.path.insert(0, str(ROOT / "tests"))
@@ -75,7 +75,7 @@ def traits(problem):
 
 def sweep(n_examples, seed):
     """Fit random problems and count what becomes of them."""
-    classifier.default_target = short_target(3)
+    _parameters.default_target = short_target(3)
     rng, counts, failures = np.random.default_rng(seed), Counter(), []
     for number in range(n_examples):
         problem = random_problem(rng)
@@ -172,10 +172,10 @@ def faults():
     return rows
 
 
-def tests(path):
-    """Sum the verdicts of a whole test run up, by file."""
+def tests(paths):
+    """Sum the verdicts of a whole test run up, by file; it may have been run in parts."""
     counts, seconds = Counter(), Counter()
-    for module, _, verdict, time_taken in verdicts(path):
+    for module, _, verdict, time_taken in (case for path in paths for case in verdicts(path)):
         for name in (module, "all"):
             counts[name, verdict] += 1
             seconds[name] += time_taken
@@ -256,7 +256,7 @@ def main():
     parts.add_parser("memory").add_argument("--fits", type=int, default=100)
     parts.add_parser("faults")
     parts.add_parser("pins")
-    parts.add_parser("tests").add_argument("junit", type=Path)
+    parts.add_parser("tests").add_argument("junit", type=Path, nargs="+")
     options = parser.parse_args()
     one_thread()
     start = time.perf_counter()

@@ -6,7 +6,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from sklearn_dsink import DSinkClassifier, classifier
+from sklearn_dsink import DSinkClassifier, _parameters
 from sklearn_dsink.auxiliaries import IntegerLabelClassifier
 from sklearn_dsink.inputs import TabularEncoder
 
@@ -29,12 +29,12 @@ def expected_failed_checks(estimator):
 @pytest.fixture(autouse=True)
 def _short_training(monkeypatch):
     """Cut the default target's epochs: the checks look at behaviour."""
-    default_target = classifier.default_target
+    default_target = _parameters.default_target
 
     def short(*args, **kwargs):
         return default_target(*args, **kwargs).set_params(max_epochs=8)
 
-    monkeypatch.setattr(classifier, "default_target", short)
+    monkeypatch.setattr(_parameters, "default_target", short)
 
 
 @parametrize_with_checks(

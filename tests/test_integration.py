@@ -62,7 +62,8 @@ from skorch.dataset import ValidSplit
 from torch import nn
 from xgboost import XGBClassifier
 
-from sklearn_dsink import DSinkClassifier, classifier
+from sklearn_dsink import DSinkClassifier, _parameters
+from sklearn_dsink.inputs import TabularEncoder
 
 NAMES = ["ant", "bee", "cow"]
 X, Y, TRUE = make_blobs(flip=0.1, names=NAMES)
@@ -77,12 +78,12 @@ def check_rows(proba, n_rows=None, n_classes=3):
 
 @pytest.fixture
 def short_default_target(monkeypatch):
-    default_target = classifier.default_target
+    default_target = _parameters.default_target
 
     def short(*args, **kwargs):
         return default_target(*args, **kwargs).set_params(max_epochs=5)
 
-    monkeypatch.setattr(classifier, "default_target", short)
+    monkeypatch.setattr(_parameters, "default_target", short)
 
 
 def test_grid_search_over_a_pipeline_then_pickled(tmp_path):
@@ -336,7 +337,7 @@ def test_auxiliaries_see_the_frame_as_it_is():
         target=tiny_net(4, 3),
         random_state=0,
     )
-    n_inputs = classifier.TabularEncoder().fit(frame).n_features_out_
+    n_inputs = TabularEncoder().fit(frame).n_features_out_
     clf.set_params(target__module__n_features=n_inputs).fit(frame, Y)
     check_rows(clf.predict_proba(frame))
 

@@ -7,7 +7,7 @@ from _problems import FLAGS, LABELS, RECIPES, SCALES, WEIGHTS, Problem, outcome,
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sklearn_dsink import classifier
+from sklearn_dsink import _parameters
 
 problems = st.builds(
     Problem,
@@ -26,7 +26,7 @@ problems = st.builds(
 @pytest.fixture(scope="module", autouse=True)
 def _short():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(classifier, "default_target", short_target(2))
+        patch.setattr(_parameters, "default_target", short_target(2))
         yield
 
 
