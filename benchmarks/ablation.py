@@ -33,7 +33,6 @@ from sklearn.metrics import balanced_accuracy_score
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_dsink import PAPER, DSinkClassifier
-from sklearn_dsink.noise import GCEClassifier
 
 CELLS = [
     "digits-IF10-symmetric0.4",
@@ -63,7 +62,6 @@ CHANGES: dict[str, dict[str, Any]] = {
     "surrogate labels renewed every fifth epoch": {"renew_every": 5},
     "relaxed class shares (gamma 2)": {"relaxation": 2.0},
     "prediction by the target alone": {"combine": False},
-    "f_N a GCE net": {"noise_aux": GCEClassifier()},
     "in-sample probabilities": {"cv": None},
     "published settings, default auxiliaries": PAPER,
 }
