@@ -30,7 +30,7 @@ from .surrogate import SurrogateLabeler
 from .validation import check_weights, encode_labels
 
 # Entries of (n_samples, n_classes) up to which ``refine="auto"`` fits the auxiliaries again.
-REFINE_SIZE = 2_000_000
+REFINE_SIZE = 500_000
 
 
 class DSinkParameters(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
