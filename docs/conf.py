@@ -76,5 +76,6 @@ html_sidebars = {
         "transport",
         "inspection",
         "benchmark",
+        "reliability",
     )
 }
