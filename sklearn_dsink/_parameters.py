@@ -70,7 +70,7 @@ class DSinkParameters(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         target: Any = None,
         *,
         alpha: float = 1.0,
-        cv: Any = 8,
+        cv: Any = 5,
         class_prior: Any = "uniform",
         noise_correction: bool = True,
         refine: bool | str = "auto",

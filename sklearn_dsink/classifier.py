@@ -66,7 +66,7 @@ class DSinkClassifier(DSinkParameters):
     alpha : float, default=1.0
         Weight of the surrogate label in the target's loss, beside the `base_loss` of the given
         label.
-    cv : int, splitter, iterable or None, default=8
+    cv : int, splitter, iterable or None, default=5
         Folds of the auxiliaries' training probabilities.  None takes in-sample probabilities, as
         the paper does.  An integer deals out the rows so that classes of any size fit.  With
         `refine` an auxiliary is fitted once for each pair of folds.
@@ -79,9 +79,8 @@ class DSinkClassifier(DSinkParameters):
         f_N as it is.
     refine : bool or "auto", default="auto"
         Whether both auxiliaries are fitted a second time, on what the given labels probably are,
-        and the label model over first and second fits.  Needs folds, which it merges to eight at
-        most (five of more than 10,000 rows), and auxiliaries that take ``sample_weight``; others
-        stay as they are.  "auto" does so up to half a million entries of (n_samples, n_classes).
+        and the label model over first and second fits.  Needs folds, which it merges to five at
+        most, and auxiliaries that take ``sample_weight``; others stay as they are.  "auto" does so up to half a million entries of (n_samples, n_classes).
     class_marginal : {"estimated", "noise_aux", "imb_aux"} or array-like, default="estimated"
         Class shares that the surrogate labels meet: the label model's, an auxiliary's mean
         probabilities, or given ones in the order of the sorted classes.

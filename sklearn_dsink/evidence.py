@@ -18,8 +18,7 @@ from .refinement import refit_auxiliaries
 from .transport import floor_marginal
 
 # Fits that leave out two folds grow with the square of the folds; more are merged into these.
-# Many rows teach as much without a fifth of them as without an eighth.
-_MOST_FOLDS, _MOST_FOLDS_OF_MANY, _MANY_ROWS = 8, 5, 10_000
+_MOST_FOLDS = 5
 
 
 @dataclass(frozen=True)
@@ -138,8 +137,7 @@ def gather_evidence(
     counts = np.bincount(codes, weights=sample_weight, minlength=len(classes))
     share = counts / counts.sum()
     if refine and folds is not None:
-        many = len(codes) > _MANY_ROWS
-        folds = merge_folds(folds, _MOST_FOLDS_OF_MANY if many else _MOST_FOLDS)
+        folds = merge_folds(folds, _MOST_FOLDS)
     run: dict[str, Any] = {
         "classes": classes,
         "folds": folds,
