@@ -52,7 +52,7 @@ BALANCED_FOREST = BalancedRandomForestClassifier(
 CHANGES: dict[str, dict[str, Any]] = {
     "default": {},
     "auxiliaries fitted once": {"refine": False},
-    "five folds instead of eight": {"cv": 5},
+    "three folds instead of five": {"cv": 3},
     "f_L a balanced random forest": {"imb_aux": BALANCED_FOREST},
     "no label model (f_N as it is)": {"noise_correction": False},
     "class shares of f_L": {"class_marginal": "imb_aux"},
