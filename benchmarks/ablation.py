@@ -53,6 +53,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "default": {},
     "auxiliaries fitted once": {"refine": False},
     "three folds instead of five": {"cv": 3},
+    "eight folds instead of five": {"cv": 8},
     "f_L a balanced random forest": {"imb_aux": BALANCED_FOREST},
     "no label model (f_N as it is)": {"noise_correction": False},
     "class shares of f_L": {"class_marginal": "imb_aux"},

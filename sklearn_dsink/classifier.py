@@ -79,7 +79,7 @@ class DSinkClassifier(DSinkParameters):
         f_N as it is.
     refine : bool or "auto", default="auto"
         Whether both auxiliaries are fitted a second time, on what the given labels probably are,
-        and the label model over first and second fits.  Needs folds, which it merges to five at
+        and the label model over first and second fits.  Needs folds, which it merges to eight at
         most, and auxiliaries that take ``sample_weight``; others stay as they are.  "auto" does
         so up to half a million entries of (n_samples, n_classes).
     class_marginal : {"estimated", "noise_aux", "imb_aux"} or array-like, default="estimated"

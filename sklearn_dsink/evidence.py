@@ -18,7 +18,7 @@ from .refinement import refit_auxiliaries
 from .transport import floor_marginal
 
 # Fits that leave out two folds grow with the square of the folds; more are merged into these.
-_MOST_FOLDS = 5
+_MOST_FOLDS = 8
 
 
 @dataclass(frozen=True)
