@@ -19,6 +19,7 @@ def generator(random_state: Any) -> np.random.Generator:
 
 
 def encode_labels(y: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Sorted classes of y, and the place of each label among them; nothing may be missing."""
     labels = column_or_1d(y)
     if len(labels) == 0:
         raise ValueError("y is empty: at least one labelled row is needed.")
