@@ -20,6 +20,10 @@ from .transport import floor_marginal
 # Fits that leave out two folds grow with the square of the folds; more are merged into these.
 _MOST_FOLDS = 8
 
+# Of the last label model: without a clean label nothing tells how sure it may be, and it is surer
+# than it is right.  docs/method.rst has the effect.
+_POWER = 0.8
+
 
 @dataclass(frozen=True)
 class Experts:
@@ -136,7 +140,9 @@ def gather_evidence(
     """
     counts = np.bincount(codes, weights=sample_weight, minlength=len(classes))
     share = counts / counts.sum()
-    if refine and folds is not None:
+    if folds is None:
+        refine = False
+    elif refine:
         folds = merge_folds(folds, _MOST_FOLDS)
     run: dict[str, Any] = {
         "classes": classes,
@@ -152,16 +158,17 @@ def gather_evidence(
         X,
         classes[codes],
         class_share=share,
-        nested=refine and folds is not None and len(folds) > 2,
+        nested=refine and len(folds or ()) > 2,
         fit_params=fit_params,
         random_state=random_state,
         **run,
     )
-    model, experts = _label_model(first, codes, sample_weight), dict(first)
-    if refine and folds is not None:
+    power = 1.0 if refine else _POWER
+    model, experts = _label_model(first, codes, sample_weight, power), dict(first)
+    if refine:
         second = refit_auxiliaries(first, model, X, codes, balance=balance, **run)
         experts |= {f"{name} refitted": auxiliary for name, auxiliary in second.items()}
-        model = _label_model(experts, codes, sample_weight)
+        model = _label_model(experts, codes, sample_weight, _POWER)
     pooled = Experts(
         {name: aux.estimator for name, aux in experts.items()},
         replace(model, posterior=model.posterior[:0]),
@@ -215,6 +222,7 @@ def _label_model(
     auxiliaries: dict[str, Auxiliary],
     codes: npt.NDArray[np.int64],
     sample_weight: FloatArray | None,
+    power: float,
 ) -> LabelModel:
     log_scores = [SmoothedLog(aux.proba) for aux in auxiliaries.values()]
-    return fit_label_model(log_scores, codes, sample_weight=sample_weight)
+    return fit_label_model(log_scores, codes, sample_weight=sample_weight, power=power)

@@ -154,6 +154,7 @@ def fit_label_model(
     sample_weight: FloatArray | None = None,
     n_iter: int = 10,
     pseudo_count: float = 10.0,
+    power: float = 1.0,
 ) -> LabelModel:
     """Fit exponents, class shares and noise matrix to the given labels.
 
@@ -169,6 +170,9 @@ def fit_label_model(
         Rounds of expectation-maximisation.
     pseudo_count : float, default=10.0
         Rows by which each row of the noise matrix is held to "kept, or moved to any class".
+    power : float, default=1.0
+        In the end the exponents are multiplied by it.  Surer models with more noise explain the
+        given labels about as well as less sure ones with less noise; below 1 leans to the latter.
 
     Returns
     -------
@@ -176,6 +180,7 @@ def fit_label_model(
 
     References
     ----------
+    Miller, Dunson (2019). Robust Bayesian inference via coarsening. JASA 114, for the power.
     Dempster, Laird, Rubin (1977). Maximum likelihood from incomplete data via the EM algorithm.
     Northcutt, Jiang, Chuang (2021). Confident learning. JAIR 70.  Hong et al. (2025), D-SINK,
     arXiv:2510.08179, whose geometric mean of two models this extends by exponents and labels.
@@ -213,6 +218,7 @@ def fit_label_model(
         exponents, prior_exponent = _fit_exponents(
             scores, np.log(share), posterior, row_weight, exponents, prior_exponent
         )
+    exponents, prior_exponent = power * exponents, power * prior_exponent
     log_eta = _pooled(exponents, list(scores), prior_exponent * np.log(share))
     offset = _fit_offset(log_eta, share, row_weight)
     model = LabelModel(exponents, prior_exponent, share, noise_matrix, offset, posterior, n_iter)

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
-from scipy.linalg import cho_factor, cho_solve, cholesky, eigh, solve_triangular
+from scipy.linalg import cho_factor, cho_solve, eigh
 from scipy.special import softmax
 from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context, clone
 from sklearn.metrics.pairwise import rbf_kernel
@@ -20,7 +20,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from .._arrays import FloatArray
 
-# Rows whose features are worked out at a time, and up to which they are kept for a second look.
+# Rows whose kernel is worked out at a time, and up to which they are kept for a second look.
 _BLOCK_ROWS = 4096
 _KEPT_ROWS = 4 * _BLOCK_ROWS
 
@@ -29,7 +29,7 @@ _JITTER = 1e-7
 # Standard deviations beyond which a value is far from all others, and no more.
 _FARTHEST = 1e3
 
-#: Goes over the training rows in blocks: their numbers and their features.
+#: Goes over the training rows in blocks: their numbers, and their kernel at the landmarks.
 Blocks = Callable[[], Iterable[tuple[slice, FloatArray]]]
 
 
@@ -144,23 +144,26 @@ class KernelClassifier(ClassifierMixin, BaseEstimator):
             )
         with np.errstate(invalid="ignore"):  # the root of a constant column's variance, -1e-108
             self._scaler = StandardScaler().fit(X, sample_weight=weight)
-        rows = self._standardized(X)
-        self._map_features(rows)
+        # Equal rows are one row that shares its labels: copies of it, each with a label it may
+        # have, are left out together.
+        rows, place = np.unique(self._standardized(X), axis=0, return_inverse=True)
+        self._choose_landmarks(rows)
 
         totals = np.bincount(codes, weights=weight)
         unit = totals**-self.balance  # what one row of weight 1 weighs, by class
         self._unit = unit * weight.sum() / (weight @ unit[codes])
-        row_weight = weight * self._unit[codes]
-        targets = np.eye(len(self.classes_))[codes]
-        self._mean = row_weight @ targets / row_weight.sum()
-        self.alpha_, coef = _ridge(
+        targets = np.zeros((len(rows), len(self.classes_)))
+        np.add.at(targets, (place.ravel(), codes), weight * self._unit[codes])
+        row_weight = targets.sum(axis=1)
+        self._mean = targets.sum(axis=0) / row_weight.sum()
+        targets /= row_weight[:, None]
+        self.alpha_, self._coef = _ridge(
             self._blocks(rows),
+            self._kernel_of_landmarks(),
             targets - self._mean,
             row_weight,
-            np.minimum(weight, 1.0) * self._unit[codes],
             self._checked_alphas(),
         )
-        self._coef = self._map @ coef  # of the kernel itself, for rows to come
         return self
 
     def leave_out_proba(
@@ -168,7 +171,7 @@ class KernelClassifier(ClassifierMixin, BaseEstimator):
     ) -> list[FloatArray]:
         """Probabilities of parts of the training rows, each by the solution without its rows.
 
-        The kernel's features, the weights of the classes and the regularisation are those of all
+        The landmarks, the weights of the classes and the regularisation are those of all
         rows; then leaving out rows takes one linear system, and no fit.
 
         Parameters
@@ -200,6 +203,7 @@ class KernelClassifier(ClassifierMixin, BaseEstimator):
         for number, part in enumerate(parts):
             left_out[part, number] = True
         kinds, kind = np.unique(left_out, axis=0, return_inverse=True)
+        penalty = model.alpha_ * model._kernel_of_landmarks()
         sums = [
             _normal_equations(
                 _with_constant(model._blocks(rows[kind == k])),
@@ -214,12 +218,11 @@ class KernelClassifier(ClassifierMixin, BaseEstimator):
             gram = np.sum([each for each, _ in others], axis=0)
             moments = np.sum([each for _, each in others], axis=0)
             mean = moments[-1] / max(gram[-1, -1], np.finfo(np.float64).tiny)
-            gram[np.diag_indices_from(gram)] += model.alpha_
             coef = cho_solve(
-                cho_factor(gram[:-1, :-1], overwrite_a=True),
+                cho_factor(gram[:-1, :-1] + penalty, overwrite_a=True),
                 moments[:-1] - np.outer(gram[:-1, -1], mean),
             )
-            scores = model._kernel(rows[part]) @ (model._map @ coef) + mean
+            scores = model._kernel(rows[part]) @ coef + mean
             probas.append(softmax(self.scale * scores, axis=1))
         return probas
 
@@ -233,28 +236,27 @@ class KernelClassifier(ClassifierMixin, BaseEstimator):
         """Bring the columns to one scale; squares of larger numbers would lose the small ones."""
         return np.clip(self._scaler.transform(X), -_FARTHEST, _FARTHEST)
 
-    def _map_features(self, rows: FloatArray) -> None:
-        """Choose the landmarks, and the map that makes their kernel the inner product."""
-        distinct = np.unique(rows, axis=0)  # copies of a row add nothing to the kernel's space
+    def _choose_landmarks(self, distinct: FloatArray) -> None:
         if len(distinct) > self.n_landmarks:
             rng = check_random_state(self.random_state)
             distinct = distinct[rng.permutation(len(distinct))[: self.n_landmarks]]
         self.landmarks_ = distinct
-        kernel = self._kernel(distinct)
+
+    def _kernel_of_landmarks(self) -> FloatArray:
+        kernel = self._kernel(self.landmarks_)
         kernel[np.diag_indices_from(kernel)] += _JITTER
-        root = cholesky(kernel, lower=True)
-        self._map = solve_triangular(root, np.eye(len(root)), lower=True).T
+        return kernel
 
     def _kernel(self, rows: FloatArray) -> FloatArray:
         gamma = 1.0 / rows.shape[1] if self.gamma is None else self.gamma
         return np.asarray(rbf_kernel(rows, self.landmarks_, gamma=gamma))
 
     def _blocks(self, rows: FloatArray) -> Blocks:
-        """Let one go over the rows' features more than once, whether they fit in memory or not."""
+        """Let one go over the rows' kernels more than once, whether they fit in memory or not."""
 
         def stream() -> Iterator[tuple[slice, FloatArray]]:
             for part in gen_batches(len(rows), _BLOCK_ROWS):
-                yield part, self._kernel(rows[part]) @ self._map
+                yield part, self._kernel(rows[part])
 
         if len(rows) > _KEPT_ROWS:
             return stream
@@ -304,17 +306,18 @@ class KernelClassifier(ClassifierMixin, BaseEstimator):
 def _normal_equations(
     blocks: Blocks, targets: FloatArray, weight: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
-    """Weighted products of the features with themselves and with the targets."""
+    """Weighted products of the kernels with themselves and with the targets."""
     gram, moments = np.zeros(()), np.zeros(())
-    for part, features in blocks():
-        weighted = features * weight[part, None]
-        gram = gram + weighted.T @ features
-        moments = moments + weighted.T @ targets[part]
+    for part, kernel in blocks():
+        root = np.sqrt(weight[part, None])
+        weighted = kernel * root
+        gram = gram + weighted.T @ weighted  # of one array with itself: half the work
+        moments = moments + weighted.T @ (targets[part] * root)
     return gram, moments
 
 
 def _with_constant(blocks: Blocks) -> Blocks:
-    """Append a feature that is 1."""
+    """Append a column of ones to the kernel."""
     return lambda: (
         (part, np.pad(each, ((0, 0), (0, 1)), constant_values=1.0)) for part, each in blocks()
     )
@@ -322,24 +325,25 @@ def _with_constant(blocks: Blocks) -> Blocks:
 
 def _ridge(
     blocks: Blocks,
+    of_landmarks: FloatArray,
     targets: FloatArray,
     weight: FloatArray,
-    left_weight: FloatArray,
     alphas: FloatArray,
 ) -> tuple[float, FloatArray]:
     """Weighted ridge coefficients at the strength of the least squared leave-one-out error.
 
-    Of a row's weight, `left_weight` is left out: of a row of weight 2 one, as of two equal rows.
+    The vectors that make the sum of squares diagonal and the penalty the identity serve for all
+    strengths.
     """
     gram, moments = _normal_equations(blocks, targets, weight)
-    values, vectors = eigh(gram, overwrite_a=True)
+    values, vectors = eigh(gram, of_landmarks, overwrite_a=True, overwrite_b=True)
     rotated_moments = vectors.T @ moments
     shrunk = 1.0 / (np.maximum(values, 0.0) + alphas[:, None])
     solutions = [rotated_moments * factors[:, None] for factors in shrunk]
     errors = np.zeros(len(alphas))
-    for part, features in blocks():
-        rotated = features @ vectors
-        leverage = left_weight[part, None] * ((rotated**2) @ shrunk.T)
+    for part, kernel in blocks():
+        rotated = kernel @ vectors
+        leverage = weight[part, None] * ((rotated**2) @ shrunk.T)
         for k, solution in enumerate(solutions):
             residual = targets[part] - rotated @ solution
             residual /= np.maximum(1.0 - leverage[:, k], 1e-12)[:, None]
