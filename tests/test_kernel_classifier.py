@@ -43,6 +43,18 @@ def test_strength_is_that_of_the_least_error_left_out():
     assert chosen == alphas[int(np.argmin(errors))]
 
 
+def test_a_row_of_weight_two_is_two_rows():
+    rows, y = load_wine(return_X_y=True)
+    noisy, _ = flip_labels(y, 0.4, random_state=0)
+    weight = np.arange(len(y)) % 3 + 1
+    weighted = KernelClassifier().fit(rows, noisy, weight)
+    repeated = KernelClassifier().fit(np.repeat(rows, weight, axis=0), np.repeat(noisy, weight))
+    assert weighted.alpha_ == repeated.alpha_
+    np.testing.assert_allclose(
+        weighted.predict_proba(rows), repeated.predict_proba(rows), atol=1e-6
+    )
+
+
 def test_balance_hears_the_tail():
     rows, y = load_wine(return_X_y=True)
     X, labels = make_long_tailed(rows, y, 12, random_state=0)

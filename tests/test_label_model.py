@@ -66,6 +66,19 @@ def test_the_better_model_gets_the_larger_exponent():
     assert effect[0] > effect[1]
 
 
+def test_a_power_below_one_makes_the_pool_less_sure_and_nothing_else():
+    _, y, _, probas = simulate()
+    scores = [smooth_log(proba) for proba in probas]
+    full, less = fit_label_model(scores, y), fit_label_model(scores, y, power=0.5)
+    np.testing.assert_allclose(less.exponents, full.exponents / 2)
+    np.testing.assert_array_equal(less.noise_matrix, full.noise_matrix)
+    half = np.sqrt(np.exp(full.log_proba(scores)))
+    half /= half.sum(axis=1, keepdims=True)
+    # The shares of the classes are the posterior's, which moves a little.
+    np.testing.assert_allclose(np.exp(less.log_proba(scores)), half, atol=0.02)
+    assert less.posterior.max(axis=1).mean() < full.posterior.max(axis=1).mean()
+
+
 def test_a_given_label_moves_the_posterior_towards_it():
     _, y, _, probas = simulate()
     scores = [smooth_log(proba) for proba in probas]
