@@ -8,8 +8,9 @@ Two auxiliaries that scale, five folds, five target epochs with a renewal after 
 Each size runs on one thread, in a process of its own, so that its peak memory is its own. Times
 are processor seconds, which other programs hardly change.
 
-With --memory-limit the features are mapped from a file, auxiliaries come fitted on a sample, and
-the kernel refuses the process more private memory than that (RLIMIT_DATA: everything but files).
+With --memory-limit the rows come as an iterator of blocks, which are written to a file and mapped,
+auxiliaries come fitted on a sample, and the kernel refuses the process more private memory than
+that (RLIMIT_DATA: everything but files).
 """
 
 from __future__ import annotations
@@ -41,8 +42,10 @@ from _machine import (
 )
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.frozen import FrozenEstimator
+from sklearn.utils import gen_batches
 
 from sklearn_dsink import DSinkClassifier, classifier, evidence, surrogate, target
+from sklearn_dsink.blocks import store_blocks
 from sklearn_dsink.defaults import default_target
 
 N_FEATURES, N_CLASSES, N_EPOCHS = 64, 100, 5
@@ -120,10 +123,11 @@ def fit_once(n_samples):
 
 
 def fit_from_disk(folder, memory_limit):
-    """Fit on rows mapped from a file, in a process that may not hold them."""
+    """Fit on rows that come block by block, in a process that may not hold them."""
     one_thread()
-    X, y, truth = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("X", "y", "truth"))
-    some = slice(0, 50_000)
+    source = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("X", "y", "truth")}
+    truth, some = source["truth"], slice(0, 50_000)
+    X, y = source["X"][some], source["y"][some]
     net = default_target(X[some], N_CLASSES).set_params(max_epochs=2, batch_size=512)
     models = [
         LinearDiscriminantAnalysis(solver="lsqr", priors=priors).fit(X[some], y[some])
@@ -132,7 +136,11 @@ def fit_from_disk(folder, memory_limit):
     resource.setrlimit(resource.RLIMIT_DATA, (memory_limit, memory_limit))
     frozen = map(FrozenEstimator, models)  # they need no folds
     clf = DSinkClassifier(*frozen, net, cv=None, warmup=1, random_state=0)
+    rows = gen_batches(len(truth), 10_000)
+    blocks = ((source["X"][part], source["y"][part]) for part in rows)
     start, wall = time.process_time(), time.perf_counter()
+    X, y = store_blocks(blocks, folder / "stored")
+    stored = time.process_time() - start
     clf.fit(X, y)
     seconds, wall = time.process_time() - start, time.perf_counter() - wall
     others = slice(some.stop, some.stop + 10_000)  # of these, no true label was seen
@@ -142,6 +150,7 @@ def fit_from_disk(folder, memory_limit):
         "features_bytes": X.nbytes,
         "matrix_bytes": 4 * len(X) * N_CLASSES,
         "seconds": seconds,
+        "stored_seconds": stored,
         "wall_seconds": wall,
         "accuracy": float(np.mean(clf.predict(X[others]) == truth[others])),
         "accuracy_noise_aux": float(np.mean(models[0].predict(X[others]) == truth[others])),

@@ -14,7 +14,6 @@ from sklearn.base import clone
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.frozen import FrozenEstimator
-from sklearn.utils import gen_batches
 
 from sklearn_dsink import DSinkClassifier, crossfit, inputs, label_model
 from sklearn_dsink._arrays import is_mapped
@@ -128,13 +127,23 @@ import resource, sys
 import numpy as np
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.frozen import FrozenEstimator
-from sklearn.utils import gen_batches
+from torch.utils.data import DataLoader, IterableDataset
 from sklearn_dsink import DSinkClassifier
+from sklearn_dsink.blocks import store_blocks
 from sklearn_dsink.defaults import default_target
+
+class Blocks(IterableDataset):
+    def __iter__(self):
+        rng = np.random.default_rng(0)
+        for _ in range(120):
+            y = rng.integers(4, size=10_000)
+            X = rng.standard_normal((10_000, 200), dtype=np.float32)
+            X[:, :4] += 4 * np.eye(4)[y]
+            yield X, y
 
 limit, folder = int(sys.argv[1]), sys.argv[2]
 resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
-X, y = (np.load(f"{folder}/{name}.npy", mmap_mode="r") for name in "Xy")
+X, y = store_blocks(DataLoader(Blocks(), batch_size=None), folder)
 assert X.nbytes > limit
 try:
     np.array(X)
@@ -153,19 +162,10 @@ print(np.mean(clf.surrogate_labels_.argmax(axis=1) == y))
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="needs a limit on a process's data")
 def test_fit_of_more_than_the_process_may_hold(tmp_path):
-    limit, n_rows, n_features = 900 * 2**20, 1_200_000, 200
-    rng = np.random.default_rng(0)
-    y = rng.integers(4, size=n_rows)
-    np.save(tmp_path / "y.npy", y)
-    X = np.lib.format.open_memmap(
-        tmp_path / "X.npy", "w+", dtype=np.float32, shape=(n_rows, n_features)
-    )
-    for rows in gen_batches(n_rows, 100_000):
-        X[rows] = rng.standard_normal((100_000, n_features), dtype=np.float32)
-        X[rows, :4] += 4 * np.eye(4)[y[rows]]
-    X.flush()
+    """A Dataset's blocks go to a file, and the fit reads it, in a process that cannot hold X."""
+    limit = 900 * 2**20
     done = subprocess.run(
-        [sys.executable, "-c", LARGER_THAN_THE_LIMIT, str(limit), str(tmp_path)],
+        [sys.executable, "-c", LARGER_THAN_THE_LIMIT, str(limit), str(tmp_path / "data")],
         capture_output=True,
         text=True,
         check=False,
