@@ -1,13 +1,18 @@
 """What D-SINK costs above its parts: a whole fit, and predict_proba, beside hand-written ones.
 
     python benchmarks/bench_fit.py
+    python benchmarks/bench_fit.py --device cuda   # the nets on a device; look at wall times
 
 The parts of a fit are both auxiliaries fitted alone, cross-fits included, and a plain torch loop
 that trains the same net on the given labels with the same batches, epochs and schedule. The parts
 of a prediction are the net's forward pass and the auxiliaries' predict_proba. One thread; the
-shortest of three runs.
-With refine=True, the default for small sets, the auxiliaries are fitted again on corrected labels,
-which the parts are not.
+shorter of two runs.
+
+With refine=True, the default for small sets, auxiliaries are fitted without each pair of folds,
+and again on corrected labels, which these parts are not. So each fit has a second reference, "its
+fits by hand": a plain loop over the very fits that D-SINK made, on the same rows, copies and
+weights, each with the predictions that were asked for. Rows left out of the kernel classifier come
+from one linear system there, as in D-SINK.
 """
 
 from __future__ import annotations
@@ -15,6 +20,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+from contextlib import ExitStack
 from unittest.mock import patch
 
 import matplotlib.pyplot as plt
@@ -34,7 +40,8 @@ from sklearn.base import clone
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from torch import nn
 
-from sklearn_dsink import DSinkClassifier
+from sklearn_dsink import DSinkClassifier, crossfit, refinement
+from sklearn_dsink.auxiliaries import left_out_proba
 from sklearn_dsink.defaults import default_imb_aux, default_noise_aux, default_target
 
 
@@ -45,6 +52,31 @@ def fit_auxiliary(estimator, X, y):
     return clone(estimator).fit(X, y)
 
 
+def recording(jobs):
+    """Let fits write down which fits of auxiliaries they make."""
+    run_jobs = crossfit.run_jobs
+
+    def recorded(own, *args, **kwargs):
+        jobs.extend(own)
+        return run_jobs(own, *args, **kwargs)
+
+    stack = ExitStack()
+    for module in (crossfit, refinement):
+        stack.enter_context(patch.object(module, "run_jobs", recorded))
+    return stack
+
+
+def by_hand(jobs, X):
+    """Make the same fits in a plain loop, with nothing around them."""
+    for job in jobs:
+        if job.parts:
+            left_out_proba(job.template, X, job.labels, job.parts, None)
+            continue
+        model = clone(job.template).fit(X[job.rows], job.labels, **job.params)
+        if job.predicts is not None:
+            model.predict_proba(X[job.predicts])
+
+
 def torch_loop(net, X, y):
     """Train the module of a skorch net by hand, as fast as plain torch allows."""
     torch.manual_seed(0)
@@ -53,10 +85,10 @@ def torch_loop(net, X, y):
         module.parameters(), lr=net.lr, weight_decay=net.optimizer__weight_decay, fused=True
     )
     loss = nn.CrossEntropyLoss()
-    X, y = torch.from_numpy(X), torch.from_numpy(y)
+    X, y = torch.from_numpy(X).to(net.device), torch.from_numpy(y).to(net.device)
     steps, step = net.max_epochs * math.ceil(len(X) / net.batch_size), 0
     for _ in range(net.max_epochs):
-        for rows in torch.randperm(len(X)).split(net.batch_size):
+        for rows in torch.randperm(len(X), device=X.device).split(net.batch_size):
             done = step / steps
             factor = min(1, 0.05 + 9.5 * done) * 0.5 * (1 + math.cos(math.pi * done))
             optimizer.param_groups[0]["lr"] = net.lr * factor
@@ -81,16 +113,17 @@ def in_turn(functions, repeats, best=None):
 @torch.inference_mode()
 def forward(module, X):
     """Class probabilities of a module."""
-    parts = [module(rows).softmax(dim=1) for rows in torch.from_numpy(X).split(4096)]
-    return torch.cat(parts).numpy()
+    device = next(module.parameters()).device
+    parts = [module(rows.to(device)).softmax(dim=1) for rows in torch.from_numpy(X).split(4096)]
+    return torch.cat(parts).cpu().numpy()
 
 
-def compare(n_samples, n_features, n_classes, repeats):
+def compare(n_samples, n_features, n_classes, repeats, device="cpu"):
     """Time a whole fit and a prediction, and their parts."""
     X, y, truth = make_task(n_samples + 20_000, n_features, n_classes)
     X, X_test, y, y_test = X[:n_samples], X[n_samples:], y[:n_samples], truth[n_samples:]
     noise_aux, imb_aux = default_noise_aux(), default_imb_aux()
-    net = default_target(X, n_classes)
+    net = default_target(X, n_classes).set_params(device=device)
     made = {}
 
     train = DSinkClassifier._fit_target
@@ -99,9 +132,12 @@ def compare(n_samples, n_features, n_classes, repeats):
     def timed(*args, **kwargs):
         training.update(in_turn({"D-SINK, target": lambda: train(*args, **kwargs)}, 1, training))
 
+    jobs = {True: [], False: []}
+
     def fit(refine):
         clf = DSinkClassifier(noise_aux, imb_aux, net, refine=refine, random_state=0)
-        with patch.object(DSinkClassifier, "_fit_target", timed):
+        jobs[refine].clear()
+        with patch.object(DSinkClassifier, "_fit_target", timed), recording(jobs[refine]):
             made["dsink"] = clf.fit(X, y)
 
     def loop():
@@ -117,6 +153,8 @@ def compare(n_samples, n_features, n_classes, repeats):
             **parts,
             "D-SINK, refine=True": lambda: fit(True),
             "D-SINK, refine=False": lambda: fit(False),
+            "its fits by hand, refine=True": lambda: by_hand(jobs[True], X),
+            "its fits by hand, refine=False": lambda: by_hand(jobs[False], X),
         },
         repeats,
     )
@@ -156,6 +194,11 @@ def compare(n_samples, n_features, n_classes, repeats):
         ratios[clock] = {
             "fit, refine=False": fitting["D-SINK, refine=False"][clock] / whole,
             "fit, refine=True": fitting["D-SINK, refine=True"][clock] / whole,
+            **{
+                f"fit, {refine}, its fits by hand": fitting[f"D-SINK, {refine}"][clock]
+                / (fitting[f"its fits by hand, {refine}"][clock] + fitting["torch loop"][clock])
+                for refine in ("refine=False", "refine=True")
+            },
             "predict": predicting["D-SINK"][clock] / three,
             "predict, combine=False": predicting["D-SINK, combine=False"][clock]
             / predicting["torch forward"][clock],
@@ -199,7 +242,7 @@ def tabulate(result):
 
 def draw(result):
     """Stack the parts beside the whole."""
-    fig, axes = plt.subplots(1, 2, figsize=(9, 2.6), layout="constrained")
+    fig, axes = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
     for ax, stage, title in zip(
         axes, ("fit", "predict"), ("Fit", "predict_proba, 20,000 rows"), strict=True
     ):
@@ -209,9 +252,12 @@ def draw(result):
                 ax.barh("parts", times[name]["cpu"], left=left, label=name)
                 left += times[name]["cpu"]
         for name in times:
-            if name.startswith("D-SINK") and "target" not in name:
-                label = f"{times[name]['cpu'] / left:.2f} times" if "combine" not in name else ""
-                bars = ax.barh(name.replace(", ", ",\n"), times[name]["cpu"], color="tab:gray")
+            seconds = times[name]["cpu"]
+            if name.startswith("its fits"):
+                ax.barh(name.replace(", ", ",\n"), seconds, color="tab:olive")
+            elif name.startswith("D-SINK") and "target" not in name:
+                label = f"{seconds / left:.2f} times" if "combine" not in name else ""
+                bars = ax.barh(name.replace(", ", ",\n"), seconds, color="tab:gray")
                 ax.bar_label(bars, [label], padding=3, fontsize=8)
         ax.set(xlabel="processor seconds", title=title)
         ax.margins(x=0.25)
@@ -225,12 +271,17 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=4_000)
     parser.add_argument("--classes", type=int, default=10)
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--device", default="cpu", help="of the nets, such as cuda")
     options = parser.parse_args()
     one_thread()
     print(json.dumps(machine()))
-    result = compare(options.rows, 32, options.classes, options.repeats)
+    result = compare(options.rows, 32, options.classes, options.repeats, options.device)
     print(json.dumps(result, indent=1))
+    if options.device != "cpu":
+        command = f"python benchmarks/bench_fit.py --device {options.device}"
+        save(f"fit_{options.device}", command, result)
+        return
     save("fit", "python benchmarks/bench_fit.py", result)
     save_table("bench_fit", tabulate(result))
     draw(result)

@@ -2,6 +2,7 @@
 
     python benchmarks/bench_scale.py                        # 10^4, 10^5 and 10^6 rows
     python benchmarks/bench_scale.py --rows 10000 100000
+    python benchmarks/bench_scale.py --device cuda          # the target on a device, by the clock
     python benchmarks/bench_scale.py --rows 4000000 --memory-limit 900     # MiB, from disk
 
 Two auxiliaries that scale, five folds, five target epochs with a renewal after each but the last.
@@ -75,7 +76,7 @@ class Stages:
         setattr(owner, name, timed)
 
 
-def fit_once(n_samples):
+def fit_once(n_samples, device="cpu"):
     """Fit in this process; return times, memory and accuracy."""
     one_thread()
     stages = Stages()
@@ -90,7 +91,7 @@ def fit_once(n_samples):
     X_test, y_test = X[n_samples:].copy(), truth[n_samples:]
     X, y = X[:n_samples], y[:n_samples]
     net = default_target(X[:1000], N_CLASSES)
-    net.set_params(max_epochs=N_EPOCHS, batch_size=512)
+    net.set_params(max_epochs=N_EPOCHS, batch_size=512, device=device)
     uniform = np.full(N_CLASSES, 1 / N_CLASSES)
     clf = DSinkClassifier(
         LinearDiscriminantAnalysis(solver="lsqr"),
@@ -217,6 +218,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
     parser.add_argument("--memory-limit", type=int, metavar="MIB", help="fit from disk")
+    parser.add_argument("--device", default="cpu", help="of the target, such as cuda")
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -230,12 +232,12 @@ def main():
         save("scale_from_disk", f"python benchmarks/bench_scale.py {options}", found)
         return
     if options.one:
-        print(json.dumps(fit_once(options.one)))
+        print(json.dumps(fit_once(options.one, options.device)))
         return
     print(json.dumps(machine()))
     rows = []
     for n_samples in options.rows:
-        command = [sys.executable, __file__, "--one", str(n_samples)]
+        command = [sys.executable, __file__, "--one", str(n_samples), "--device", options.device]
         found = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
         rows.append(json.loads(found.stdout))
         print(json.dumps(rows[-1]))
@@ -245,6 +247,10 @@ def main():
         growth = math.log(last["n_samples"] / first["n_samples"])
         results["slope_of_time"] = math.log(last["seconds"] / first["seconds"]) / growth
         print(f"log-log slope of time: {results['slope_of_time']:.2f}")
+    if options.device != "cpu":
+        command = f"python benchmarks/bench_scale.py --device {options.device}"
+        save(f"scale_{options.device}", command, results)
+        return
     save("scale", "python benchmarks/bench_scale.py", results)
     save_table("bench_scale", [tabulate(row) for row in rows])
     draw(rows)

@@ -2,6 +2,7 @@
 
     python benchmarks/bench_transport.py              # everything
     python benchmarks/bench_transport.py --crossover  # which solver "auto" should take, by size
+    python benchmarks/bench_transport.py --device cuda  # tensors on a device, by the clock
 
 One thread unless a row says otherwise. Times are the shortest of several runs, in processor
 seconds, of two threads along the longer path; all sides get float32 scores of two experts, and
@@ -19,6 +20,7 @@ from unittest.mock import patch
 import matplotlib.pyplot as plt
 import numpy as np
 import ot
+import torch
 from _machine import (
     FIGURES,
     available_memory,
@@ -179,6 +181,49 @@ def compare(n_samples, n_classes, sharpness, bandwidth):
     return [{**case, **row} for row in rows]
 
 
+def on_device(device, n_samples, n_classes):
+    """Time tensors on a device, by the clock: the class potentials, and POT in float64."""
+    scores, marginal = make_scores(n_samples, n_classes)
+    scores = torch.as_tensor(scores, device=device)
+    cost = -2.0 * scores.double()
+    mass = torch.full((n_samples,), 1 / n_samples, dtype=torch.float64, device=device)
+    wanted = torch.as_tensor(marginal, device=device)
+    target, stop = torch.empty_like(scores), TOL / np.sqrt(n_classes)
+
+    def sinkhorn():
+        with torch.no_grad():
+            found["plan"] = ot.sinkhorn(mass, wanted, cost, 2.0, stopThr=stop)
+
+    found = {}
+    runs = {
+        "copy": lambda: target.copy_(scores),
+        "potentials": lambda: found.update(result=solve(scores, marginal, solver="potentials")),
+        "ot.sinkhorn": sinkhorn,
+    }
+    seconds = {}
+    for name, run in runs.items():
+
+        def finished(run=run):
+            run()
+            if scores.is_cuda:
+                torch.cuda.synchronize(device)
+
+        finished()
+        seconds[name] = wall_and_cpu(finished, 5)["wall"]
+    n_iter = found["result"].n_iter
+    shares = class_totals(scores, found["result"].potentials)
+    return {
+        "n_samples": n_samples,
+        "n_classes": n_classes,
+        "device": torch.cuda.get_device_name(device) if scores.is_cuda else device,
+        "n_iter": n_iter,
+        "marginal_error": float(abs(shares - wanted).sum()),
+        "marginal_error_pot": float(abs(found["plan"].sum(dim=0) - wanted).sum()),
+        "wall_seconds": seconds,
+        "solve_of_copy_bandwidth": (1 + n_iter) / 2 * seconds["copy"] / seconds["potentials"],
+    }
+
+
 def crossover():
     """Time both of our solvers from tiny problems on, to see where "potentials" begins to win."""
     rows = []
@@ -210,6 +255,7 @@ def tabulate(rows):
                 "solver": row["solver"] + (", two threads" if row["threads"] > 1 else ""),
                 "iterations": row["n_iter"],
                 "seconds": f"{row['seconds']:.3g}",
+                "by the clock": f"{row['wall_seconds']:.3g}",
                 "relative": f"{row['relative']:.3g}",
                 "marginal error": f"{row['marginal_error']:.0e}",
                 "copy bandwidth, a pass": f"{row['pass_of_copy_bandwidth']:.0%}" if ours else "",
@@ -257,9 +303,17 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--crossover", action="store_true", help="only the small sizes")
     parser.add_argument("--small", action="store_true", help="leave the million rows out")
+    parser.add_argument("--device", default="cpu", help="of the tensors, such as cuda")
     options = parser.parse_args()
     one_thread()
     print(json.dumps(machine()))
+    if options.device != "cpu":
+        sizes = [100_000] if options.small else [100_000, 1_000_000]
+        found = [on_device(options.device, n_samples, 100) for n_samples in sizes]
+        print(json.dumps(found, indent=1))
+        command = f"python benchmarks/bench_transport.py --device {options.device}"
+        save(f"transport_{options.device}", command, found)
+        return
     print("solvers by size")
     small = crossover()
     if options.crossover:
