@@ -297,7 +297,7 @@ class GibbsKernel:
             for rows in blocks:
                 block = torch.as_tensor(self.matrix[rows])
                 block *= factor
-                block /= block.sum(dim=1, keepdim=True)
+                block *= block.sum(dim=1, keepdim=True).reciprocal_()  # faster than to divide
 
         self._over_shares(label)
         return self.matrix
