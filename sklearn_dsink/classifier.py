@@ -228,7 +228,7 @@ class DSinkClassifier(DSinkParameters):
         X, codes, weight = self._validate(X, y, sample_weight)
         rng = check_random_state(self.random_state)
         start = time.perf_counter()
-        folds, checkpoint = make_folds(self.cv, X, codes, rng), None
+        folds, checkpoint = make_folds(self.cv, X, codes, rng, weight), None
         if self.warm_start or self.checkpoint_dir is not None:
             taken = self._fingerprint(X, codes, self.classes_, weight, params, folds)
         if self.checkpoint_dir is not None:

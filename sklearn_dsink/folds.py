@@ -14,21 +14,27 @@ Fold = tuple[Rows, Rows]
 
 
 def deal_folds(
-    y: npt.NDArray[np.integer[Any]], n_folds: int, rng: np.random.RandomState
+    y: npt.NDArray[np.integer[Any]],
+    n_folds: int,
+    rng: np.random.RandomState,
+    sample_weight: npt.NDArray[np.floating[Any]] | None = None,
 ) -> list[Fold]:
     """Stratified folds that any class size fits into.
 
     The rows, shuffled and sorted by class, are dealt out like cards: a class of ``n`` rows is in
-    ``min(n, n_folds)`` folds, and folds differ by one row at most.
+    ``min(n, n_folds)`` folds, and folds differ by one row at most.  Rows of weight 0, which
+    nothing is learnt from, are dealt last, so that they leave all this as it is among the others.
 
     Parameters
     ----------
     y : ndarray of shape (n_samples,), dtype int
         Label codes.
     n_folds : int
-        At least 2; of fewer rows than that, each is a fold.
+        At least 2; of fewer rows of positive weight than that, each is in a fold of its own.
     rng : RandomState
         Shuffles the rows within their class.
+    sample_weight : ndarray of shape (n_samples,), default=None
+        Weights >= 0; None weighs all alike.
 
     Returns
     -------
@@ -43,9 +49,10 @@ def deal_folds(
     [3, 2]
     """
     shuffled = rng.permutation(len(y))
-    dealt = shuffled[np.argsort(y[shuffled], kind="stable")]
+    idle = np.zeros(len(y), dtype=bool) if sample_weight is None else sample_weight == 0
+    dealt = shuffled[np.lexsort((y[shuffled], idle[shuffled]))]
     fold_of = np.empty(len(y), dtype=np.intp)
-    fold_of[dealt] = np.arange(len(y)) % min(n_folds, len(y))
+    fold_of[dealt] = np.arange(len(y)) % min(n_folds, len(y), max(2, np.sum(~idle)))
     return [
         (np.flatnonzero(fold_of != k), np.flatnonzero(fold_of == k))
         for k in range(fold_of.max() + 1)
@@ -53,7 +60,11 @@ def deal_folds(
 
 
 def make_folds(
-    cv: Any, X: Any, y: npt.NDArray[np.integer[Any]], rng: np.random.RandomState
+    cv: Any,
+    X: Any,
+    y: npt.NDArray[np.integer[Any]],
+    rng: np.random.RandomState,
+    sample_weight: npt.NDArray[np.floating[Any]] | None = None,
 ) -> list[Fold] | None:
     """Resolve `cv`: None, a number of folds, a splitter or an iterable of splits.
 
@@ -67,6 +78,8 @@ def make_folds(
         Label codes.
     rng : RandomState
         Shuffles the folds of an integer `cv`.
+    sample_weight : ndarray of shape (n_samples,), default=None
+        Weights >= 0, for an integer `cv`.
 
     Returns
     -------
@@ -84,7 +97,7 @@ def make_folds(
             raise ValueError(
                 f"cv={cv}: give at least 2 folds, or cv=None for in-sample probabilities."
             )
-        return deal_folds(y, int(cv), rng)
+        return deal_folds(y, int(cv), rng, sample_weight)
     folds = list(check_cv(cv, y, classifier=True).split(X, y))
     times_tested = np.bincount(np.concatenate([test for _, test in folds]), minlength=len(y))
     if len(times_tested) != len(y) or np.any(times_tested != 1):

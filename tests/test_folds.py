@@ -28,6 +28,29 @@ def test_every_row_is_tested_once_and_classes_are_spread(y, n_folds, seed):
         assert max(counts) - min(counts) <= 1
 
 
+@given(LABELS, st.integers(2, 10), st.integers(0, 100), st.floats(0, 1))
+def test_rows_of_weight_zero_leave_the_others_spread(y, n_folds, seed, share):
+    rng = np.random.RandomState(seed)
+    weight = np.where(rng.random(len(y)) < share, 2.0, 0.0)
+    weight[:2] = 1.0
+    folds = deal_folds(y, n_folds, rng, weight)
+    assert len(folds) == min(n_folds, np.sum(weight > 0))
+    np.testing.assert_array_equal(np.sort(np.concatenate([t for _, t in folds])), range(len(y)))
+    heavy = [test[weight[test] > 0] for _, test in folds]
+    assert {len(test) for test in heavy} <= {min(map(len, heavy)), min(map(len, heavy)) + 1}
+    for label in np.unique(y):
+        counts = [np.sum(y[test] == label) for test in heavy]
+        assert max(counts) - min(counts) <= 1
+
+
+def test_weights_above_zero_leave_the_folds_as_they_are():
+    y = np.arange(30) % 4
+    plain = deal_folds(y, 5, np.random.RandomState(0))
+    weighted = deal_folds(y, 5, np.random.RandomState(0), np.linspace(1, 2, 30))
+    for (_, first), (_, second) in zip(plain, weighted, strict=True):
+        np.testing.assert_array_equal(first, second)
+
+
 def test_rows_are_shuffled():
     y = np.zeros(100, dtype=int)
     first, second = (deal_folds(y, 2, np.random.RandomState(seed)) for seed in (0, 1))

@@ -36,3 +36,15 @@ def _short():
 @given(problems)
 def test_any_data_give_finite_probabilities(problem):
     assert outcome(problem) in ("survived", "clear error")
+
+
+@pytest.mark.parametrize(
+    "problem",
+    [
+        # All rows of positive weight in one fold of two, and in two folds of five.
+        Problem(5, 1, 2, seed=3, weights="zeros"),
+        Problem(5, 1, 2, seed=3, weights="zeros", recipe="five folds"),
+    ],
+)
+def test_what_once_failed(problem):
+    assert outcome(problem) == "survived"

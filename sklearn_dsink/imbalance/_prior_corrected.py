@@ -266,7 +266,7 @@ class PriorCorrectedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimato
                 "prior='out_of_fold' needs at least two rows, found n_samples=1: use "
                 "prior='counts'."
             )
-        folds = make_folds(self.cv, X, code, rng) or []
+        folds = make_folds(self.cv, X, code, rng, weight) or []
         seeds = rng.randint(np.iinfo(np.int32).max, size=len(folds))
         fitted = Parallel(n_jobs=self.n_jobs)(
             delayed(_fit)(

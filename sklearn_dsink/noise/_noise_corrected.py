@@ -270,7 +270,7 @@ class NoiseCorrectedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimato
                 labels,
                 classes=self.classes_,
                 class_share=self._class_share,
-                folds=make_folds(self.cv, X, codes, rng),
+                folds=make_folds(self.cv, X, codes, rng, weight),
                 sample_weight=weight,
                 fit_params=routed,
                 n_jobs=self.n_jobs,
