@@ -177,6 +177,35 @@ def test_a_net_of_the_users_goes_on_with_its_callbacks(
     assert_same(quick(**settings, checkpoint_dir=tmp_path / "c").fit(X, Y), whole)
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("optimizer", [torch.optim.SGD, torch.optim.Adam])
+def test_a_target_on_a_gpu_goes_on(tmp_path, monkeypatch, optimizer):
+    net = NeuralNetClassifier(
+        Deep,
+        criterion=nn.CrossEntropyLoss,
+        optimizer=optimizer,
+        max_epochs=6,
+        batch_size=32,
+        iterator_train__shuffle=True,
+        device="cuda",
+        verbose=0,
+    )
+    whole = quick(target=net).fit(X, Y)
+    with monkeypatch.context() as patch:
+        interrupt_at_write(patch, 4)
+        with pytest.raises(KeyboardInterrupt):
+            quick(target=net, checkpoint_dir=tmp_path / "c").fit(X, Y)
+    resumed = quick(target=net, checkpoint_dir=tmp_path / "c").fit(X, Y)
+    parameters = [*resumed.target_.module_.parameters()]
+    assert {p.device.type for p in parameters} == {"cuda"}
+    state = resumed.target_.optimizer_.state
+    moments = [part for p in parameters for name, part in state[p].items() if name != "step"]
+    assert {part.device.type for part in moments if part is not None} <= {"cuda"}
+    losses = [[epoch["train_loss"] for epoch in fit.history_] for fit in (resumed, whole)]
+    np.testing.assert_allclose(*losses, rtol=1e-3)
+    np.testing.assert_allclose(resumed.predict_proba(X), whole.predict_proba(X), atol=1e-3)
+
+
 def test_fits_in_other_processes_are_kept_by_them(unbroken, tmp_path, fit_log):
     assert_same(classifier(tmp_path / "c", n_jobs=2).fit(X, Y), unbroken)
     assert taken_log(fit_log) == N_FITS
