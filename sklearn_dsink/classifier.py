@@ -261,7 +261,8 @@ class DSinkClassifier(DSinkParameters):
         labeler = self._labeler(log_noise, marginal, weight)
         surrogate, _ = labeler()
 
-        encoder = TabularEncoder(random_state=rng.randint(_MAX_SEED))
+        # Sparse rows are made dense batch by batch.
+        encoder = TabularEncoder(sparse_output=True, random_state=rng.randint(_MAX_SEED))
         inputs = encoder.fit_transform(X)
         for name, auxiliary in evidence.auxiliaries.items():
             setattr(self, f"{name}_", auxiliary.estimator)

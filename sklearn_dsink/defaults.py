@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from scipy import sparse
 from sklearn.ensemble import ExtraTreesClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -21,24 +22,26 @@ _WIDE = 100
 
 def default_noise_aux() -> Any:
     """Return extremely randomized trees, whose averages wrong labels hardly move."""
-    return make_pipeline(TabularEncoder(), ExtraTreesClassifier(100, min_samples_leaf=2))
+    return make_pipeline(
+        TabularEncoder(sparse_output=True), ExtraTreesClassifier(100, min_samples_leaf=2)
+    )
 
 
 def default_imb_aux() -> Any:
     """Return a kernel classifier in which rare classes weigh more."""
-    return make_pipeline(TabularEncoder(), KernelClassifier())
+    return make_pipeline(TabularEncoder(sparse_output=True), KernelClassifier())
 
 
 def default_target(inputs: Float32Array, n_classes: int, verbose: int = 0) -> NeuralNetClassifier:
     """Return an untrained net, for inputs that it standardizes, trained under noise on them."""
-    scaler = StandardScaler()
-    for rows in gen_batches(len(inputs), 16_384):  # by blocks: no second copy of the inputs
+    scaler = StandardScaler(with_mean=not sparse.issparse(inputs))  # it finds it all the same
+    for rows in gen_batches(inputs.shape[0], 16_384):  # by blocks: no second copy of the inputs
         scaler.partial_fit(inputs[rows])
     return make_net(
         inputs.shape[1],
         n_classes,
         criterion=nn.CrossEntropyLoss,
-        n_samples=len(inputs),
+        n_samples=inputs.shape[0],
         center=scaler.mean_,
         scale=scaler.scale_,
         max_epochs=30,

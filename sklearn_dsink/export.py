@@ -75,7 +75,7 @@ def export_onnx(model: DSinkClassifier, path: str | os.PathLike[str]) -> Path:
     -----
     ``X`` is what ``model.encoder_.transform`` gives.  For a numeric array without gaps, such as
     embeddings, that is the array itself as float32; tables with categories, dates or missing
-    values have to be encoded first.
+    values have to be encoded first, and narrow sparse matrices, which stay sparse, made dense.
 
     Examples
     --------

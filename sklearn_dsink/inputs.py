@@ -1,4 +1,4 @@
-"""X as the user gives it, and X as the default classifiers read it: dense float32, no gaps.
+"""X as the user gives it, and X as the default classifiers read it: float32, no gaps.
 
 `validate_features` checks once and keeps a data frame a data frame, so that the user's own
 auxiliaries see what they were made for.  `TabularEncoder` is the first step of our defaults.
@@ -19,6 +19,7 @@ from sklearn.decomposition import TruncatedSVD
 from sklearn.impute import SimpleImputer
 from sklearn.preprocessing import OneHotEncoder
 from sklearn.utils import gen_batches
+from sklearn.utils.sparsefuncs import csc_median_axis_0
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ._arrays import empty_beside
@@ -98,16 +99,20 @@ def validate_features(estimator: Any, X: Any, *, reset: bool) -> Any:
 
 
 class TabularEncoder(TransformerMixin, BaseEstimator):
-    """Turn any table into the dense float32 matrix that nets, kernels and trees read.
+    """Turn any table into the float32 matrix that nets, kernels and trees read.
 
     - Numeric arrays and embeddings pass untouched.
     - Missing numbers become the column's median, and a 0/1 column says where they were.
     - Data frames with other columns go through skrub's ``TableVectorizer``: categories and bools
       become 0/1 columns, dates their parts, text of many values a few components.
-    - Sparse matrices of more than 512 columns become their 256 leading singular components.
+    - Sparse matrices of more than 512 columns become their 256 leading singular components;
+      narrower ones stay sparse on request, for those who take them apart by batches.
 
     Parameters
     ----------
+    sparse_output : bool, default=False
+        Whether sparse matrices of at most 512 columns come out as CSR matrices.  All else is
+        always dense.
     random_state : int, RandomState instance or None, default=None
         Seeds the projection of wide sparse matrices.
 
@@ -128,7 +133,8 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
            [3., 6., 0.]], dtype=float32)
     """
 
-    def __init__(self, random_state: Any = None) -> None:
+    def __init__(self, *, sparse_output: bool = False, random_state: Any = None) -> None:
+        self.sparse_output = sparse_output
         self.random_state = random_state
 
     def fit(self, X: Any, y: Any = None) -> TabularEncoder:
@@ -149,7 +155,7 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
         self.fit_transform(X, y)
         return self
 
-    def fit_transform(self, X: Any, y: Any = None) -> Float32Array:
+    def fit_transform(self, X: Any, y: Any = None) -> Any:
         """Learn the columns' encodings and encode the training rows in one pass.
 
         Parameters
@@ -161,7 +167,7 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
 
         Returns
         -------
-        encoded : ndarray of shape (n_samples, n_features_out), dtype float32
+        encoded : {ndarray, csr_matrix} of shape (n_samples, n_features_out), dtype float32
         """
         X = validate_features(self, X, reset=True)
         self._vectorizer = self._projection = self._imputer = None
@@ -172,22 +178,25 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
             # other is, so that there is nothing to warn of.
             encoder = OneHotEncoder(sparse_output=False, dtype=np.float32, handle_unknown="ignore")
             self._vectorizer = TableVectorizer(low_cardinality=encoder).fit(_numpy_dates(X))
-        elif sparse.issparse(X) and X.shape[1] > _WIDEST_DENSE:
-            n_components = min(_N_COMPONENTS, X.shape[0])
-            self._projection = TruncatedSVD(n_components, random_state=self.random_state).fit(X)
         values = self._as_float32(X)
         if _has_gaps(values):
             self._imputer = SimpleImputer(
                 strategy="median", add_indicator=True, keep_empty_features=True
             ).fit(values)
         else:  # rows with gaps may still come at prediction
-            some = values[:: max(1, len(values) // _MEDIAN_ROWS)]
-            self._median = np.median(some, axis=0)
-        encoded = self._fill(values)
+            some = values[:: max(1, values.shape[0] // _MEDIAN_ROWS)]
+            is_sparse = sparse.issparse(some)
+            self._median = csc_median_axis_0(some.tocsc()) if is_sparse else np.median(some, 0)
+        values = self._fill(values)
+        if sparse.issparse(values) and X.shape[1] > _WIDEST_DENSE:
+            n_components = min(_N_COMPONENTS, X.shape[0])
+            self._projection = TruncatedSVD(n_components, random_state=self.random_state)
+            self._projection.fit(values)
+        encoded = self._reduce(values)
         self.n_features_out_ = encoded.shape[1]
         return encoded
 
-    def transform(self, X: Any) -> Float32Array:
+    def transform(self, X: Any) -> Any:
         """Encode rows.
 
         Parameters
@@ -197,12 +206,12 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
 
         Returns
         -------
-        encoded : ndarray of shape (n_samples, n_features_out), dtype float32
+        encoded : {ndarray, csr_matrix} of shape (n_samples, n_features_out), dtype float32
         """
         check_is_fitted(self)
         return self.encode(validate_features(self, X, reset=False))
 
-    def encode(self, X: Any) -> Float32Array:
+    def encode(self, X: Any) -> Any:
         """Encode rows that `validate_features` has compared with the training rows before.
 
         Parameters
@@ -212,17 +221,15 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
 
         Returns
         -------
-        encoded : ndarray of shape (n_samples, n_features_out), dtype float32
+        encoded : {ndarray, csr_matrix} of shape (n_samples, n_features_out), dtype float32
         """
-        return self._fill(self._as_float32(X))
+        return self._reduce(self._fill(self._as_float32(X)))
 
-    def _as_float32(self, X: Any) -> Float32Array:
+    def _as_float32(self, X: Any) -> Any:
         if self._vectorizer is not None:
             X = self._vectorizer.transform(_numpy_dates(X))
-        elif self._projection is not None:
-            X = self._projection.transform(X)
         elif sparse.issparse(X):
-            X = X.toarray()
+            return _sparse_float32(X)
         if isinstance(X, pd.DataFrame):  # nullable columns would give objects
             X = X.to_numpy(dtype=np.float64, na_value=np.nan)
         values = np.asarray(X)
@@ -233,12 +240,24 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
             narrow[rows] = np.clip(values[rows].astype(np.float64), -_LARGEST, _LARGEST)
         return narrow
 
-    def _fill(self, values: Float32Array) -> Float32Array:
+    def _fill(self, values: Any) -> Any:
         if self._imputer is not None:
-            return np.ascontiguousarray(self._imputer.transform(values), dtype=np.float32)
-        if _has_gaps(values):
-            values = np.where(np.isnan(values), self._median, values)
-        return values
+            filled = self._imputer.transform(values)
+            if sparse.issparse(filled):
+                return filled.tocsr()
+            return np.ascontiguousarray(filled, dtype=np.float32)
+        if not _has_gaps(values):
+            return values
+        if sparse.issparse(values):
+            gaps = np.isnan(values.data)
+            values.data[gaps] = self._median[values.indices[gaps]]
+            return values
+        return np.where(np.isnan(values), self._median, values)
+
+    def _reduce(self, values: Any) -> Any:
+        if self._projection is not None:
+            return np.ascontiguousarray(self._projection.transform(values), dtype=np.float32)
+        return values.toarray() if sparse.issparse(values) and not self.sparse_output else values
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -248,11 +267,21 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
         return tags
 
 
+def _sparse_float32(X: Any) -> Any:
+    """Copy a sparse matrix, as CSR."""
+    values = X.tocsr().astype(np.float64)
+    values.sum_duplicates()
+    np.clip(values.data, -_LARGEST, _LARGEST, out=values.data)
+    return values.astype(np.float32)
+
+
 def _row_blocks(values: npt.NDArray[Any]) -> Any:
     return gen_batches(len(values), max(1, _BLOCK_SIZE // values.shape[1]))
 
 
-def _has_gaps(values: Float32Array) -> bool:
+def _has_gaps(values: Any) -> bool:
+    if sparse.issparse(values):
+        return bool(np.isnan(values.data).any())
     return any(bool(np.isnan(values[rows]).any()) for rows in _row_blocks(values))
 
 

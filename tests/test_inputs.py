@@ -129,6 +129,49 @@ def test_sparse_matrices_are_projected_only_when_wide(rng):
     np.testing.assert_allclose(encoded @ encoded.T, (wide @ wide.T).toarray(), atol=0.5)
 
 
+@pytest.mark.parametrize("container", [sparse.csr_matrix, sparse.csr_array, sparse.csc_array])
+@pytest.mark.parametrize("gaps", [False, True])
+def test_narrow_sparse_matrices_stay_sparse_on_request(container, gaps):
+    dense = sparse.random(30, 6, density=0.4, random_state=0).toarray()
+    dense[0, 0], dense[:, 4], dense[1, 5] = 1e300, 0.0, -2.0
+    if gaps:
+        dense[3, 1] = dense[5, 1] = dense[5, 4] = np.nan
+    later = dense.copy()
+    later[7:9, 2] = np.nan
+    encoder = TabularEncoder(sparse_output=True).fit(container(dense))
+    plain = TabularEncoder().fit(dense)
+    assert encoder.n_features_out_ == plain.n_features_out_ == (8 if gaps else 6)
+    for rows in (dense, later):
+        encoded = encoder.transform(container(rows))
+        assert encoded.format == "csr"
+        assert encoded.dtype == np.float32
+        np.testing.assert_allclose(encoded.toarray(), plain.transform(rows), rtol=1e-6)
+
+
+@pytest.mark.parametrize("sparse_output", [False, True])
+@pytest.mark.parametrize("n_columns", [6, 600])
+def test_rows_of_a_sparse_matrix_may_come_dense_later_and_with_gaps(n_columns, sparse_output):
+    X = sparse.random(30, n_columns, density=0.3, random_state=0, format="csr")
+    with_gaps = X.copy()
+    with_gaps.data[::7] = np.nan
+    for rows in (X, with_gaps):
+        encoder = TabularEncoder(sparse_output=sparse_output, random_state=0).fit(rows)
+        for later in (X, with_gaps):
+            found = [encoder.transform(each) for each in (later, later.toarray())]
+            assert sparse.issparse(found[0]) == (sparse_output and n_columns == 6)
+            first = found[0].toarray() if sparse.issparse(found[0]) else found[0]
+            np.testing.assert_allclose(first, found[1], atol=1e-5)
+            assert np.isfinite(first).all()
+
+
+def test_entries_of_a_sparse_matrix_that_are_there_twice_are_added_up():
+    twice = sparse.csr_matrix(([1.0, 2.0, 4.0], [1, 1, 0], [0, 2, 3]), shape=(2, 2))
+    encoded = TabularEncoder(sparse_output=True).fit_transform(twice)
+    np.testing.assert_array_equal(encoded.toarray(), [[0, 3], [4, 0]])
+    assert encoded.nnz == 2
+    assert twice.nnz == 3
+
+
 def test_frames_stay_frames_and_arrays_become_numbers():
     frame = mixed()
     assert validate_features(BaseEstimator(), frame, reset=True) is frame

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import sparse
 from sklearn.base import clone
 from sklearn.datasets import load_wine
 from sklearn.kernel_ridge import KernelRidge
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_dsink.datasets import flip_labels, make_long_tailed
-from sklearn_dsink.imbalance import KernelClassifier
+from sklearn_dsink.imbalance import KernelClassifier, _kernel_classifier
 
 
 def test_kernel_classifier_is_kernel_ridge_on_one_hot_labels():
@@ -103,3 +104,37 @@ def test_strengths_must_be_positive(alphas):
     rows, y = load_wine(return_X_y=True)
     with pytest.raises(ValueError, match="alphas must be one or more positive numbers"):
         KernelClassifier(alphas=alphas).fit(rows, y)
+
+
+@pytest.mark.parametrize("block_rows", [4096, 50])
+def test_sparse_rows_are_those_of_the_dense_matrix(monkeypatch, block_rows):
+    monkeypatch.setattr(_kernel_classifier, "_BLOCK_ROWS", block_rows)
+    monkeypatch.setattr(_kernel_classifier, "_KEPT_ROWS", 200)
+    X, y = load_wine(return_X_y=True)
+    X = np.concatenate([X * (X > np.median(X, axis=0)), np.zeros((5, X.shape[1]))])
+    y = np.concatenate([y, [0, 1, 2, 0, 1]])  # of copies of a row
+    weight = np.random.default_rng(0).integers(3, size=len(y))
+    parts = [np.arange(0, len(y), 3), np.arange(5)]
+    answers = []
+    for rows in (X, sparse.csr_array(X)):
+        clf = KernelClassifier().fit(rows, y, weight)
+        left_out = KernelClassifier().leave_out_proba(rows, y, parts, weight)
+        both = [clf.predict_proba(each) for each in (X, sparse.csr_array(X))]
+        answers.append([*both, *left_out])
+    for dense, found in zip(*answers, strict=True):
+        np.testing.assert_allclose(found, dense, rtol=1e-6)
+
+
+def test_sparse_rows_are_made_dense_by_blocks(monkeypatch):
+    monkeypatch.setattr(_kernel_classifier, "_BLOCK_ROWS", 64)
+    monkeypatch.setattr(_kernel_classifier, "_KEPT_ROWS", 128)
+    X = sparse.random_array((1000, 5), density=0.5, format="csr", rng=np.random.default_rng(0))
+    y = np.asarray(X.sum(axis=1) > 1.2)
+    n_dense, to_dense = [], sparse.csr_array.toarray
+    monkeypatch.setattr(
+        sparse.csr_array, "toarray", lambda X: n_dense.append(X.shape[0]) or to_dense(X)
+    )
+    clf = KernelClassifier(n_landmarks=50, random_state=0).fit(X, y)
+    assert clf.score(X, y) > 0.9
+    clf.leave_out_proba(X, y, [np.arange(500)])
+    assert max(n_dense) == 64

@@ -10,10 +10,12 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from scipy import sparse
 from sklearn.base import clone
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import LogisticRegression
 
 from sklearn_dsink import DSinkClassifier, crossfit, inputs, label_model
 from sklearn_dsink._arrays import is_mapped
@@ -120,6 +122,21 @@ def test_mapped_rows_leave_nothing_of_their_size_in_memory(tmp_path, monkeypatch
     assert is_mapped(fitted.surrogate_labels_)
     np.testing.assert_array_equal(fitted.surrogate_labels_, in_memory.surrogate_labels_)
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(fitted)).predict(X), fitted.predict(X))
+
+
+def test_sparse_rows_are_made_dense_by_batches_only():
+    rng = np.random.default_rng(0)
+    y = rng.integers(3, size=20_000)
+    X = sparse.random_array((len(y), 400), density=0.01, format="lil", rng=rng, dtype=np.float32)
+    X[np.arange(len(y)), y] = 1.0
+    X = X.tocsr()
+    auxiliary = FrozenEstimator(LogisticRegression().fit(X[:500], y[:500]))
+    net = default_target(X, 3)
+    net.set_params(max_epochs=2, batch_size=256, module__hidden_layer_sizes=(16,))
+    clf = DSinkClassifier(auxiliary, auxiliary, net, cv=None, warmup=1, random_state=0)
+    accuracy, peak = peak_of(lambda: clf.fit(X, y).score(X, y))
+    assert accuracy > 0.9
+    assert peak < 0.5 * 4 * X.shape[0] * X.shape[1]
 
 
 LARGER_THAN_THE_LIMIT = """

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
+from scipy import sparse
 from scipy.linalg import cho_factor, cho_solve, eigh
 from scipy.special import softmax
 from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context, clone
@@ -121,7 +122,7 @@ class KernelClassifier(ClassifierMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Training rows.
         y : array-like of shape (n_samples,)
             Labels.
@@ -133,7 +134,7 @@ class KernelClassifier(ClassifierMixin, BaseEstimator):
         self : object
             The fitted classifier.
         """
-        X, y = validate_data(self, X, y, dtype=np.float64)
+        X, y = validate_data(self, X, y, accept_sparse="csr", dtype=np.float64)
         check_classification_targets(y)
         weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
         X, y, weight = X[weight > 0], y[weight > 0], weight[weight > 0]
@@ -143,17 +144,18 @@ class KernelClassifier(ClassifierMixin, BaseEstimator):
                 f"y has one class only, {self.classes_.tolist()}: a classifier needs two or more."
             )
         with np.errstate(invalid="ignore"):  # the root of a constant column's variance, -1e-108
-            self._scaler = StandardScaler().fit(X, sample_weight=weight)
+            self._scaler = StandardScaler(with_mean=not sparse.issparse(X))  # found all the same
+            self._scaler.fit(X, sample_weight=weight)
         # Equal rows are one row that shares its labels: copies of it, each with a label it may
         # have, are left out together.
-        rows, place = np.unique(self._standardized(X), axis=0, return_inverse=True)
+        rows, place = _distinct(self._standardized(X))
         self._choose_landmarks(rows)
 
         totals = np.bincount(codes, weights=weight)
         unit = totals**-self.balance  # what one row of weight 1 weighs, by class
         self._unit = unit * weight.sum() / (weight @ unit[codes])
-        targets = np.zeros((len(rows), len(self.classes_)))
-        np.add.at(targets, (place.ravel(), codes), weight * self._unit[codes])
+        targets = np.zeros((rows.shape[0], len(self.classes_)))
+        np.add.at(targets, (place, codes), weight * self._unit[codes])
         row_weight = targets.sum(axis=1)
         self._mean = targets.sum(axis=0) / row_weight.sum()
         targets /= row_weight[:, None]
@@ -176,7 +178,7 @@ class KernelClassifier(ClassifierMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Training rows.
         y : array-like of shape (n_samples,)
             Labels.
@@ -191,7 +193,7 @@ class KernelClassifier(ClassifierMixin, BaseEstimator):
             Columns in the order of the sorted labels.
         """
         model = clone(self).fit(X, y, sample_weight)
-        X, y = validate_data(model, X, y, dtype=np.float64, reset=False)
+        X, y = validate_data(model, X, y, accept_sparse="csr", dtype=np.float64, reset=False)
         weight = _check_sample_weight(sample_weight, X, dtype=np.float64)
         # Labels that only rows of weight 0 have teach nothing: whichever code they get.
         codes = np.minimum(np.searchsorted(model.classes_, y), len(model.classes_) - 1)
@@ -199,7 +201,7 @@ class KernelClassifier(ClassifierMixin, BaseEstimator):
         weight = weight * model._unit[codes]
         targets = np.eye(len(model.classes_))[codes]
         # Rows that the same parts leave out are added up once; a constant adds up the targets.
-        left_out = np.zeros((len(rows), len(parts)), dtype=bool)
+        left_out = np.zeros((len(y), len(parts)), dtype=bool)
         for number, part in enumerate(parts):
             left_out[part, number] = True
         kinds, kind = np.unique(left_out, axis=0, return_inverse=True)
@@ -222,7 +224,7 @@ class KernelClassifier(ClassifierMixin, BaseEstimator):
                 cho_factor(gram[:-1, :-1] + penalty, overwrite_a=True),
                 moments[:-1] - np.outer(gram[:-1, -1], mean),
             )
-            scores = model._kernel(rows[part]) @ coef + mean
+            scores = model._times_kernel(rows[part], coef) + mean
             probas.append(softmax(self.scale * scores, axis=1))
         return probas
 
@@ -232,51 +234,59 @@ class KernelClassifier(ClassifierMixin, BaseEstimator):
             raise ValueError(f"alphas must be one or more positive numbers, got {self.alphas!r}.")
         return alphas
 
-    def _standardized(self, X: FloatArray) -> FloatArray:
-        """Bring the columns to one scale; squares of larger numbers would lose the small ones."""
-        return np.clip(self._scaler.transform(X), -_FARTHEST, _FARTHEST)
+    def _standardized(self, X: Any) -> Any:
+        """Bring the columns to one scale; sparse rows wait until they are looked at by blocks."""
+        return X if sparse.issparse(X) else self._scaled(X)
 
-    def _choose_landmarks(self, distinct: FloatArray) -> None:
-        if len(distinct) > self.n_landmarks:
+    def _scaled(self, X: FloatArray) -> FloatArray:
+        """Squares of numbers beyond the clip would lose the small ones."""
+        return np.clip((X - self._scaler.mean_) / self._scaler.scale_, -_FARTHEST, _FARTHEST)
+
+    def _dense(self, rows: Any) -> FloatArray:
+        return self._scaled(rows.toarray()) if sparse.issparse(rows) else rows
+
+    def _choose_landmarks(self, distinct: Any) -> None:
+        if distinct.shape[0] > self.n_landmarks:
             rng = check_random_state(self.random_state)
-            distinct = distinct[rng.permutation(len(distinct))[: self.n_landmarks]]
-        self.landmarks_ = distinct
+            distinct = distinct[rng.permutation(distinct.shape[0])[: self.n_landmarks]]
+        self.landmarks_ = self._dense(distinct)
 
     def _kernel_of_landmarks(self) -> FloatArray:
         kernel = self._kernel(self.landmarks_)
         kernel[np.diag_indices_from(kernel)] += _JITTER
         return kernel
 
-    def _kernel(self, rows: FloatArray) -> FloatArray:
+    def _kernel(self, rows: Any) -> FloatArray:
         gamma = 1.0 / rows.shape[1] if self.gamma is None else self.gamma
-        return np.asarray(rbf_kernel(rows, self.landmarks_, gamma=gamma))
+        return np.asarray(rbf_kernel(self._dense(rows), self.landmarks_, gamma=gamma))
 
-    def _blocks(self, rows: FloatArray) -> Blocks:
+    def _times_kernel(self, rows: Any, coef: FloatArray) -> FloatArray:
+        parts = gen_batches(rows.shape[0], _BLOCK_ROWS)
+        return np.concatenate([self._kernel(rows[part]) @ coef for part in parts])
+
+    def _blocks(self, rows: Any) -> Blocks:
         """Let one go over the rows' kernels more than once, whether they fit in memory or not."""
 
         def stream() -> Iterator[tuple[slice, FloatArray]]:
-            for part in gen_batches(len(rows), _BLOCK_ROWS):
+            for part in gen_batches(rows.shape[0], _BLOCK_ROWS):
                 yield part, self._kernel(rows[part])
 
-        if len(rows) > _KEPT_ROWS:
+        if rows.shape[0] > _KEPT_ROWS:
             return stream
         kept = list(stream())
         return lambda: kept
 
     def _scores(self, X: Any) -> FloatArray:
         check_is_fitted(self)
-        X = validate_data(self, X, dtype=np.float64, reset=False)
-        rows = self._standardized(X)
-        parts = gen_batches(len(rows), _BLOCK_ROWS)
-        scores = [self._kernel(rows[part]) @ self._coef for part in parts]
-        return np.asarray(np.concatenate(scores) + self._mean)
+        X = validate_data(self, X, accept_sparse="csr", dtype=np.float64, reset=False)
+        return self._times_kernel(self._standardized(X), self._coef) + self._mean
 
     def predict_proba(self, X: Any) -> FloatArray:
         """Softmax of the scores times `scale`.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Rows.
 
         Returns
@@ -291,7 +301,7 @@ class KernelClassifier(ClassifierMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Rows.
 
         Returns
@@ -301,6 +311,22 @@ class KernelClassifier(ClassifierMixin, BaseEstimator):
         """
         scores = self._scores(X)
         return np.asarray(self.classes_[np.argmax(scores, axis=1)])
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
+
+def _distinct(rows: Any) -> tuple[Any, npt.NDArray[np.intp]]:
+    """Give the rows without copies, and the place of each row among them."""
+    if not sparse.issparse(rows):
+        distinct, place = np.unique(rows, axis=0, return_inverse=True)
+        return distinct, place.ravel()
+    # Equal rows have equal products with random numbers, and all others have not.
+    products = rows @ np.random.default_rng(0).normal(size=rows.shape[1])
+    _, first, place = np.unique(products, return_index=True, return_inverse=True)
+    return rows[first], place
 
 
 def _normal_equations(
