@@ -48,7 +48,7 @@ print(pd.DataFrame(scores).T.round(3).to_string())
 # The black lines are the means of the bands.
 
 counts = np.bincount(y_true)
-fig, axes = plt.subplots(1, 2, figsize=(12, 4.2), layout="constrained", sharey=True)
+fig, axes = plt.subplots(2, 1, figsize=(8, 7), layout="constrained")
 for ax, (name, model) in zip(axes, (("forest", forest), ("D-SINK", dsink)), strict=True):
     ShotAccuracyDisplay.from_estimator(model, X_test, y_test, counts=counts, ax=ax)
     ax.set_title(name, pad=28)

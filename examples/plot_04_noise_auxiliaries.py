@@ -85,7 +85,7 @@ axes[0].legend(title="given label")
 accuracy.plot.barh(ax=axes[2], width=0.8)
 axes[2].invert_yaxis()
 axes[2].set(title="accuracy on clean test rows", xlim=(0.5, 1))
-axes[2].legend(loc="upper left", fontsize="small")
+axes[2].legend(loc="upper center", bbox_to_anchor=(0.5, -0.08), ncols=2, fontsize="small")
 plt.show()
 
 # %%
