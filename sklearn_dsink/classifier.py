@@ -117,11 +117,13 @@ class DSinkClassifier(DSinkParameters):
         0 is silent, 1 counts fits and epochs, 2 prints a line an epoch besides.
     warm_start : bool, default=False
         Whether a second fit on the same rows trains the target for ``max_epochs`` more and leaves
-        the auxiliaries as they are.  The first fit keeps what the second needs.  There is no
-        ``partial_fit``: folds, label model and class shares are those of one set of rows.
+        the auxiliaries as they are.  The first fit keeps what the second needs; `checkpoint_dir`
+        keeps nothing of the second.  There is no ``partial_fit``: folds, label model and class
+        shares are those of one set of rows.
     checkpoint_dir : path-like, default=None
         Folder that keeps each auxiliary fit and each epoch, so that a fit that was killed goes on
-        where it was when it is started again.  Needs an int as `random_state`.
+        where it was when it is started again.  Needs an int as `random_state`.  The further
+        epochs of a `warm_start` are not kept there.
     fit_timeout : float, default=None
         Seconds that one fit of an auxiliary may take, its predictions of the training rows
         included.  With it each runs in a process of its own, which is killed when they are over.

@@ -135,6 +135,18 @@ def test_layout_and_container_of_the_rows_do_not_matter():
     assert len(model.history_) == 9
 
 
+def test_a_first_fit_that_was_read_back_is_trained_further_and_its_folder_left_alone(tmp_path):
+    settings = {"warm_start": True, "checkpoint_dir": tmp_path}
+    whole = quick(**settings).fit(X, Y)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    model = quick(**settings).fit(X, Y)
+    expected = state(whole.fit(X, Y))
+    expected["history"] = model.fit(X, Y).history_  # seconds differ
+    assert_state(model, expected)
+    assert len(model.history_) == 6
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
 def test_it_has_to_be_set_before_the_first_fit():
     model = quick().fit(X, Y).set_params(warm_start=True)
     assert len(model.fit(X, Y).history_) == 3
