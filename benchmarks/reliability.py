@@ -176,7 +176,8 @@ def tests(paths):
     """Sum the verdicts of a whole test run up, by file; it may have been run in parts."""
     counts, seconds = Counter(), Counter()
     for module, _, verdict, time_taken in (case for path in paths for case in verdicts(path)):
-        for name in (module, "all"):
+        file = module if module.startswith("tests.") else "examples in docstrings"
+        for name in (file, "all"):
             counts[name, verdict] += 1
             seconds[name] += time_taken
     rows = []
@@ -185,7 +186,7 @@ def tests(paths):
             kind: counts[name, kind]
             for kind in ("survived", "failed as expected", "skipped", "failed")
         }
-        row = {"file": name.replace(".", "/"), "tried": sum(row.values()), **row}
+        row = {"file": name.removeprefix("tests."), "tried": sum(row.values()), **row}
         rows.append({**row, "seconds": f"{seconds[name]:.0f}"})
     save_table("reliability_tests", rows)
     return rows
