@@ -295,8 +295,10 @@ class TargetKeeper(Callback):
                     "text and tensors, which checkpoint_dir cannot keep without a pickle. Take "
                     "that out of them, or fit without checkpoint_dir."
                 )
+        data = io.BytesIO()  # of a full disk, torch itself would say "unexpected pos"
+        torch.save(kept, data)
         with replacing(self.path) as temporary:
-            torch.save(kept, temporary)
+            temporary.write_bytes(data.getbuffer())
 
 
 class EpochOpening(Callback):

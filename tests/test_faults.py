@@ -184,6 +184,16 @@ def disk_of(n_bytes):
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
+@pytest.mark.parametrize("n_bytes", [500, 3000], ids=["at once", "in the first epoch"])
+def test_a_full_disk_under_a_checkpoint(n_bytes, tmp_path):
+    clf = quick(checkpoint_dir=tmp_path)
+    with disk_of(n_bytes), pytest.raises(OSError, match="File too large"):
+        clf.fit(X, Y)
+    check_unfitted(clf)
+    assert not [path.name for path in tmp_path.iterdir() if path.name.startswith(".")]
+    assert (clf.fit(X, Y).predict_proba(X) == quick().fit(X, Y).predict_proba(X)).all()
+
+
 @pytest.mark.parametrize("name", ["model", "onnx", "report"])
 def test_a_full_disk_leaves_the_old_file_whole(name, tmp_path):
     if name == "onnx":
