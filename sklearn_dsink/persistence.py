@@ -36,7 +36,8 @@ _VERSION = 1
 _HEADER, _STRUCTURE, _TENSORS = "format.json", "model.skops", "tensors.safetensors"
 
 #: Types beyond skops' own list that a model of this package is built from: ours, and what a
-#: skorch net and the default auxiliaries name. Each was read; none runs code when it is built.
+#: skorch net, the default auxiliaries and skrub's encoding of tables name. Each was read; none
+#: runs code when it is built.
 TRUSTED_TYPES: tuple[str, ...] = (
     "collections.OrderedDict",
     "functools.partial",
@@ -50,6 +51,9 @@ TRUSTED_TYPES: tuple[str, ...] = (
     "pathlib.WindowsPath",
     "pathlib._local.PosixPath",
     "pathlib._local.WindowsPath",
+    "pandas.DatetimeTZDtype",
+    "pandas.core.dtypes.dtypes.DatetimeTZDtype",
+    "polars.datatypes.classes.Datetime",
     "sklearn.compose._column_transformer._RemainderColsList",
     "sklearn.tree._tree.Tree",
     "sklearn_dsink.classifier.DSinkClassifier",
@@ -67,11 +71,36 @@ TRUSTED_TYPES: tuple[str, ...] = (
     "skorch.classifier.NeuralNetClassifier",
     "skorch.dataset.Dataset",
     "skorch.dataset.ValidSplit",
+    "skrub._apply_to_each_col.ApplyToEachCol",
+    "skrub._check_input.CheckInputDataFrame",
+    "skrub._clean_categories.CleanCategories",
+    "skrub._clean_null_strings.CleanNullStrings",
+    "skrub._dataframe._common.is_any_date",
+    "skrub._dataframe._common.is_categorical",
+    "skrub._dataframe._common.is_numeric",
+    "skrub._datetime_encoder.DatetimeEncoder",
+    "skrub._drop_uninformative.DropUninformative",
+    "skrub._duration_to_float.DurationToFloat",
+    "skrub._string_encoder.StringEncoder",
+    "skrub._table_vectorizer.PassThrough",
+    "skrub._table_vectorizer.ShortReprDict",
+    "skrub._table_vectorizer.TableVectorizer",
+    "skrub._table_vectorizer._created_by_predicate",
+    "skrub._to_datetime.ToDatetime",
+    "skrub._to_float.ToFloat",
+    "skrub._to_str.ToStr",
+    "skrub.selectors._base.All",
+    "skrub.selectors._base.And",
+    "skrub.selectors._base.Cols",
+    "skrub.selectors._base.Filter",
+    "skrub.selectors._base.Sub",
+    "skrub.selectors._selectors._cardinality_below",
     "torch.nn.modules.loss.CrossEntropyLoss",
     "torch.optim.adam.Adam",
     "torch.optim.adamw.AdamW",
     "torch.optim.sgd.SGD",
     "torch.utils.data.dataloader.DataLoader",
+    "zoneinfo.ZoneInfo",
 )
 
 

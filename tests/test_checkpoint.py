@@ -14,6 +14,7 @@ from pathlib import Path
 
 import _interrupted
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from _interrupted import N_EPOCHS, N_FITS, PAUSE, LoggedBayes, X, Y, classifier
@@ -22,12 +23,14 @@ from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.naive_bayes import GaussianNB
+from sklearn.pipeline import make_pipeline
 from skorch import NeuralNetClassifier
 from skorch.callbacks import EarlyStopping, LRScheduler
 from skorch.dataset import ValidSplit
 from torch import nn
 
 from sklearn_dsink import DSinkClassifier, checkpoint
+from sklearn_dsink.inputs import TabularEncoder
 
 
 @pytest.fixture(autouse=True)
@@ -358,6 +361,16 @@ def test_nets_and_frozen_models_as_auxiliaries(tmp_path):
     other = {**settings(), "imb_aux": FrozenEstimator(LogisticRegression(C=0.01).fit(X, Y))}
     with pytest.raises(ValueError, match="other imb_aux"):
         quick(**other, checkpoint_dir=tmp_path).fit(X, Y)
+
+
+def test_auxiliaries_that_encode_tables_are_kept(tmp_path, fit_log):
+    frame = pd.DataFrame(X, columns=list("abcd")).assign(kind=np.where(X[:, 0] > 0, "u", "v"))
+    auxiliary = make_pipeline(TabularEncoder(), LoggedBayes())
+    settings = {"noise_aux": auxiliary, "imb_aux": auxiliary, "refine": False}
+    net = tiny_net(TabularEncoder().fit(frame).n_features_out_)
+    for n_fits in (6, 0):
+        quick(**settings, target=net, checkpoint_dir=tmp_path / "c").fit(frame, Y)
+        assert taken_log(fit_log) == n_fits
 
 
 def test_cloned_classifiers_share_the_folder(tmp_path):

@@ -16,6 +16,7 @@ from pathlib import Path
 import joblib
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 import skops.io as sio
 import torch
@@ -30,6 +31,7 @@ from sklearn.preprocessing import StandardScaler
 
 import sklearn_dsink
 from sklearn_dsink import DSinkClassifier
+from sklearn_dsink.inputs import TabularEncoder
 from sklearn_dsink.noise import GCEClassifier
 from sklearn_dsink.persistence import TRUSTED_TYPES, _own_parts, load_model, save_model
 
@@ -112,6 +114,31 @@ def test_every_type_of_the_default_model_is_on_the_list(saved):
     with zipfile.ZipFile(saved) as archive:
         types = sio.get_untrusted_types(data=archive.read("model.skops"))
     assert {name for name in types if not name.startswith("sklearn_dsink.")} <= set(TRUSTED_TYPES)
+
+
+@pytest.mark.parametrize(
+    "library",
+    [lambda frame: frame, lambda f: f.convert_dtypes(dtype_backend="pyarrow"), pl.from_pandas],
+    ids=["pandas", "pyarrow", "polars"],
+)
+def test_encodings_of_tables_need_no_further_trust(tmp_path, library):
+    rng, n_rows = np.random.default_rng(0), 60
+    day = pd.Series(pd.date_range("2024-01-01", periods=n_rows))
+    table = pd.DataFrame(
+        {
+            "size": np.where(rng.random(n_rows) < 0.2, np.nan, rng.normal(size=n_rows)),
+            "kind": rng.choice(["large", "small"], n_rows),
+            "grade": pd.Categorical(rng.choice(["a", "b", "c"], n_rows)),
+            "flag": rng.random(n_rows) < 0.5,
+            "note": [f"item {number} of {number % 7}" for number in range(n_rows)],
+            "day": day,
+            "moment": day.dt.tz_localize("Europe/Rome"),
+        }
+    )
+    frame = library(table)
+    encoder = TabularEncoder().fit(frame)
+    loaded = load_model(save_model(encoder, tmp_path / "encoder.dsink"))
+    np.testing.assert_array_equal(loaded.transform(frame), encoder.transform(frame))
 
 
 def test_paths_among_the_parameters_are_saved(fitted, tmp_path):
