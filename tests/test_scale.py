@@ -132,11 +132,13 @@ def test_sparse_rows_are_made_dense_by_batches_only():
     X = X.tocsr()
     auxiliary = FrozenEstimator(LogisticRegression().fit(X[:500], y[:500]))
     net = default_target(X, 3)
-    net.set_params(max_epochs=2, batch_size=256, module__hidden_layer_sizes=(16,))
+    net.set_params(max_epochs=2, batch_size=256, iterator_valid__batch_size=256)
+    net.set_params(module__hidden_layer_sizes=(16,))
     clf = DSinkClassifier(auxiliary, auxiliary, net, cv=None, warmup=1, random_state=0)
+    clone(clf).fit(X[:100], y[:100])  # what is imported once is not counted
     accuracy, peak = peak_of(lambda: clf.fit(X, y).score(X, y))
     assert accuracy > 0.9
-    assert peak < 0.5 * 4 * X.shape[0] * X.shape[1]
+    assert peak < 0.4 * 4 * X.shape[0] * X.shape[1]
 
 
 LARGER_THAN_THE_LIMIT = """
