@@ -126,7 +126,7 @@ class DSinkParameters(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
 
     def _get_target(self, inputs: Float32Array, n_classes: int) -> NeuralNetClassifier:
         if self.target is None:
-            return default_target(inputs, n_classes, verbose=int(self.verbose >= 2))
+            return default_target(inputs, n_classes)
         return self.target
 
     def _refines(self, n_samples: int) -> bool:

@@ -15,6 +15,16 @@ logger = logging.getLogger("sklearn_dsink")
 # Lines that a log file gets in place of a bar.
 _N_LINES = 10
 
+# Columns of the table of epochs: what the history calls them, and how they are written.
+_COLUMNS = {
+    "epoch": ("epoch", "{:d}"),
+    "train_loss": ("train loss", "{:.4g}"),
+    "valid_loss": ("valid loss", "{:.4g}"),
+    "marginal_error": ("marginal error", "{:.1e}"),
+    "labels_moved": ("labels moved", "{:.2%}"),
+    "dur": ("seconds", "{:.2f}"),
+}
+
 
 class Progress:
     """Count steps of one stage.
@@ -43,14 +53,16 @@ class Progress:
         if self.bar is not None:
             self.bar.update(n_steps)
 
-    def advance(self, **facts: float) -> None:
-        """Count one step, and show the facts beside it."""
+    def advance(self, *, line: str = "", **facts: float) -> None:
+        """Count one step, and show the facts beside it; a line of a table stays where it is."""
         self.done += 1
         shown = {key: f"{value:.3g}" for key, value in facts.items()}
+        if line:
+            tqdm.write(line, file=sys.stderr)
         if self.bar is not None:
             self.bar.set_postfix(shown, refresh=False)
             self.bar.update()
-        elif self.verbose and self.done * _N_LINES // self.total > (
+        elif self.verbose and not line and self.done * _N_LINES // self.total > (
             (self.done - 1) * _N_LINES // self.total
         ):
             seconds = time.perf_counter() - self.start
@@ -81,7 +93,7 @@ class EpochProgress(Callback):
     Parameters
     ----------
     verbose : int
-        0 shows nothing.
+        0 shows nothing, 1 a bar, 2 a table with a line an epoch as well.
     """
 
     def __init__(self, verbose: int) -> None:
@@ -90,14 +102,26 @@ class EpochProgress(Callback):
     def on_train_begin(self, net: Any, **kwargs: Any) -> None:
         """Open the stage."""
         self.progress_ = Progress("target epochs", net.max_epochs, self.verbose)
+        self.columns_ = [key for key in _COLUMNS if key != "valid_loss" or net.train_split]
+        if self.verbose >= 2:
+            titles = [_COLUMNS[key][0] for key in self.columns_]
+            tqdm.write("  ".join(titles), file=sys.stderr)
 
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
         """Count an epoch."""
         latest = net.history[-1]
         keys = {"loss": "train_loss", "marginal_error": "marginal_error"}
         self.progress_.advance(
-            **{name: latest[key] for name, key in keys.items() if key in latest}
+            line=self._line(latest) if self.verbose >= 2 else "",
+            **{name: latest[key] for name, key in keys.items() if key in latest},
         )
+
+    def _line(self, latest: Any) -> str:
+        cells = []
+        for key in self.columns_:
+            title, form = _COLUMNS[key]
+            cells.append((form.format(latest[key]) if key in latest else "").rjust(len(title)))
+        return "  ".join(cells)
 
     def on_train_end(self, net: Any, **kwargs: Any) -> None:
         """Close the stage."""

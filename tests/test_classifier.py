@@ -298,6 +298,25 @@ def test_silent_unless_asked(capsys):
     said = capsys.readouterr()
     assert "target epochs 3/3" in said.err
     assert "fits" in said.err
+    assert said.out == ""
+
+
+def test_two_is_a_line_an_epoch_whose_columns_stay_where_they_are(capsys):
+    clf = quick(verbose=2, warmup=1).fit(X, Y)
+    said = capsys.readouterr()
+    assert said.out == ""
+    lines = said.err.splitlines()
+    first = next(i for i, line in enumerate(lines) if line.startswith("epoch  train loss"))
+    table = lines[first : first + 1 + len(clf.history_)]
+    assert {len(line) for line in table} == {len(table[0])}
+    edges = [i for i, char in enumerate(table[0]) if table[0][i : i + 2] == "  "]
+    assert all(line[i] == " " for line in table[1:] for i in edges)
+    for number, line in enumerate(table[1:], start=1):
+        assert line.split()[0] == str(number)
+    assert table[0].index("labels moved") < table[0].index("seconds")
+    moved = [epoch for epoch in clf.history_ if "labels_moved" in epoch]
+    assert moved
+    assert sum("%" in line for line in table[1:]) == len(moved)
 
 
 def test_frames_are_checked_by_name():
