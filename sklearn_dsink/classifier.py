@@ -24,7 +24,7 @@ from .checkpoint import Checkpoint, TargetKeeper
 from .evidence import choose_class_marginal, gather_evidence
 from .folds import make_folds
 from .inputs import Float32Array, TabularEncoder, validate_features
-from .inspection import find_label_issues
+from .inspection import FLAGGED_BELOW, find_label_issues
 from .losses import CrossEntropy
 from .prediction import apply_prior, check_prior, pool
 from .report import write_report
@@ -417,12 +417,12 @@ class DSinkClassifier(DSinkParameters):
         log_proba = self.predict_log_proba(X)
         return np.asarray(self.classes_[np.argmax(log_proba, axis=1)])
 
-    def label_issues(self, *, threshold: float = 0.45) -> pd.DataFrame:
+    def label_issues(self, *, threshold: float = FLAGGED_BELOW) -> pd.DataFrame:
         """Rank the training rows by how surely their given label is wrong.
 
         Parameters
         ----------
-        threshold : float, default=0.45
+        threshold : float, default=0.44
             Rows whose label has a quality below it are flagged.
 
         Returns

@@ -5,7 +5,7 @@ Functions over arrays; a fitted :class:`~sklearn_dsink.DSinkClassifier` hands it
 
 from __future__ import annotations
 
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -15,12 +15,15 @@ from sklearn.utils import check_array, check_consistent_length
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from ._arrays import PROBA_FLOOR, FloatArray, normalize_rows
-from .noise_model import label_posterior, refine_noise_matrix
+from .noise_model import label_posterior, noise_matrix_from_posterior
 
 __all__ = ["class_groups", "class_summary", "find_label_issues", "noisy_pairs"]
 
 #: Class groups, from head to tail.
 GROUPS = ("many", "medium", "few")
+
+#: Labels of a lower quality are flagged; chosen by ``benchmarks/label_issues.py``.
+FLAGGED_BELOW = 0.44
 
 
 def class_groups(
@@ -68,8 +71,7 @@ def find_label_issues(
     imb_proba: Any = None,
     index: Any = None,
     class_counts: Any = "estimated",
-    threshold: float = 0.45,
-    max_iter: int = 10,
+    threshold: float = FLAGGED_BELOW,
 ) -> pd.DataFrame:
     r"""Rank the rows by how surely their given label is wrong.
 
@@ -86,8 +88,8 @@ def find_label_issues(
 
     Without `noise_proba`, ``q`` is `surrogate_labels` itself. With it, ``q`` is the mean of two
     views that err differently: the surrogate labels, whose target has seen every given label, and
-    the label posterior ``noise_proba**2 * T[:, y]``, out-of-fold, with the noise matrix ``T`` as
-    :func:`~sklearn_dsink.noise_model.refine_noise_matrix` gets it from the surrogate labels.
+    the label posterior ``noise_proba**2 * T[:, y]``, out-of-fold, with the noise matrix ``T`` that
+    the surrogate labels imply.
 
     Parameters
     ----------
@@ -107,11 +109,9 @@ def find_label_issues(
     class_counts : {"estimated", "given"} or array-like of shape (n_classes,), default="estimated"
         What the groups go by: the column totals of ``q``, the counts of `y`, or counts of yours.
         Noise levels the counts of `y`, which hides the tail.
-    threshold : float, default=0.45
+    threshold : float, default=0.44
         Rows with a quality below it are flagged. Lower it for fewer and surer flags; at 0.5 all
         rows are flagged where another class is likelier than the given one.
-    max_iter : int, default=10
-        Rounds of refining the noise matrix; not used without `noise_proba`.
 
     Returns
     -------
@@ -167,15 +167,13 @@ def find_label_issues(
     classes, codes = encode(y, classes)
     q = check_proba(surrogate_labels, "surrogate_labels", codes, classes)
     _check_threshold(threshold)
-    if not isinstance(max_iter, Integral) or max_iter < 1:
-        raise ValueError(f"max_iter must be an int of at least 1, got {max_iter!r}.")
     views = {
         name: check_proba(proba, f"{name}_proba", codes, classes)
         for name, proba in (("noise", noise_proba), ("imb", imb_proba))
         if proba is not None
     }
     if "noise" in views:
-        matrix = refine_noise_matrix(codes, views["noise"], q, max_iter=int(max_iter))
+        matrix = noise_matrix_from_posterior(q, codes)
         q = (q + label_posterior(views["noise"], codes, matrix)) / 2
 
     rows = np.arange(len(codes))

@@ -152,7 +152,10 @@ def label_posterior(
 
 
 def noise_matrix_from_posterior(
-    posterior: FloatArray, y: IntArray, weight: FloatArray, pseudo_count: float
+    posterior: FloatArray,
+    y: IntArray,
+    sample_weight: FloatArray | None = None,
+    pseudo_count: float = 10.0,
 ) -> FloatArray:
     """Read ``T[c, k] = P(given = k | true = c)`` off a posterior of the true classes.
 
@@ -165,9 +168,9 @@ def noise_matrix_from_posterior(
         Probability of each true class; rows sum to 1.
     y : ndarray of shape (n_samples,), dtype int
         Given labels as codes ``0..n_classes-1``.
-    weight : ndarray of shape (n_samples,)
-        Weights of mean 1.
-    pseudo_count : float
+    sample_weight : ndarray of shape (n_samples,), default=None
+        Weights of mean 1; None weighs all alike.
+    pseudo_count : float, default=10.0
         Rows that each row of the matrix is held by.
 
     Returns
@@ -179,11 +182,12 @@ def noise_matrix_from_posterior(
     --------
     >>> import numpy as np
     >>> posterior = np.array([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 1.0]])
-    >>> noise_matrix_from_posterior(posterior, np.array([0, 1, 1, 1]), np.ones(4), 4.0)
+    >>> noise_matrix_from_posterior(posterior, np.array([0, 1, 1, 1]), pseudo_count=4.0)
     array([[0.67, 0.33],
            [0.17, 0.83]])
     """
     n_samples, n_classes = posterior.shape
+    weight = np.ones(n_samples) if sample_weight is None else sample_weight
     joint = np.zeros((n_classes, n_classes))
     np.add.at(joint, y, posterior * weight[:, None])  # rows: given label; transposed below
     wrong = 1.0 - np.trace(joint) / n_samples
@@ -192,72 +196,3 @@ def noise_matrix_from_posterior(
     np.fill_diagonal(moved, 0.0)
     background = (1.0 - wrong) * np.eye(n_classes) + wrong * normalize_rows(moved)
     return normalize_rows(joint.T + pseudo_count * background + PROBA_FLOOR)
-
-
-def refine_noise_matrix(
-    y: IntArray,
-    proba: FloatArray,
-    posterior: FloatArray,
-    *,
-    sample_weight: FloatArray | None = None,
-    pseudo_count: float = 3.0,
-    sharpening: float = 2.0,
-    max_iter: int = 10,
-) -> FloatArray:
-    """Re-estimate ``T[c, k] = P(given = k | true = c)`` by expectation-maximisation.
-
-    In turn the posterior of the true class counts each row by (true, given), and the counts, read
-    as a noise matrix, give a new posterior. Each row of the matrix is shrunk towards symmetric
-    noise at the overall rate of the posterior it starts from, by `pseudo_count` rows an entry: a
-    class of a few rows then borrows what the whole set says about how often labels are wrong.
-    (At the rate of each round's posterior, the rounds could talk themselves into no noise.)
-
-    Parameters
-    ----------
-    y : ndarray of shape (n_samples,), dtype int
-        Given labels as codes ``0..n_classes-1``.
-    proba : ndarray of shape (n_samples, n_classes)
-        Out-of-fold probabilities of the given labels.
-    posterior : ndarray of shape (n_samples, n_classes)
-        Where to start: :func:`label_posterior`, or surrogate labels.
-    sample_weight : ndarray of shape (n_samples,), default=None
-        Weight of each row; None weighs all alike.
-    pseudo_count : float, default=3.0
-        Strength of the shrinkage, in rows for each of the ``n_classes`` entries of a row.
-    sharpening : float, default=2.0
-        As in :func:`label_posterior`.
-    max_iter : int, default=10
-        Rounds of expectation and maximisation.
-
-    Returns
-    -------
-    noise_matrix : ndarray of shape (n_classes, n_classes), dtype float64
-        Rows are true classes and sum to 1; every entry is positive.
-
-    References
-    ----------
-    A. P. Dawid, A. M. Skene (1979). Maximum Likelihood Estimation of Observer Error-Rates Using
-    the EM Algorithm. JRSS C 28(1).
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> proba = np.array([[0.9, 0.1], [0.8, 0.2], [0.2, 0.8], [0.9, 0.1]])
-    >>> y = np.array([0, 0, 1, 1])
-    >>> refine_noise_matrix(y, proba, proba, pseudo_count=0.1).round(2)
-    array([[0.67, 0.33],
-           [0.06, 0.94]])
-    """
-    n_samples, n_classes = proba.shape
-    weight = np.ones(n_samples) if sample_weight is None else sample_weight
-    own = posterior[np.arange(n_samples), y]
-    wrong = 1.0 - float(np.average(own, weights=weight))
-    background = np.full((n_classes, n_classes), wrong / max(n_classes - 1, 1))
-    np.fill_diagonal(background, 1.0 - wrong)
-    for _ in range(max_iter):
-        counts = np.zeros((n_classes, n_classes))
-        np.add.at(counts, y, posterior * weight[:, None])  # rows: given; transposed below
-        shrunk = counts.T + pseudo_count * n_classes * background
-        noise_matrix = normalize_rows(shrunk + PROBA_FLOOR)
-        posterior = label_posterior(proba, y, noise_matrix, sharpening=sharpening)
-    return noise_matrix

@@ -131,7 +131,6 @@ def test_a_pandas_index_is_kept_and_an_absent_class_is_allowed():
         ({"imb_proba": [[0.5, 0.5], [1.5, -0.5]]}, "imb_proba must hold probabilities"),
         ({"index": [1]}, "index has 1 entries and y has 2"),
         ({"threshold": 2}, "threshold must be a number in"),
-        ({"max_iter": 0}, "max_iter must be an int of at least 1"),
         ({"class_counts": "clean"}, "class_counts must be"),
         ({"class_counts": [1]}, "class_counts has 1 entries"),
     ],

@@ -12,7 +12,6 @@ from sklearn_dsink.noise_model import (
     estimate_noise_matrix,
     label_posterior,
     noise_matrix_from_posterior,
-    refine_noise_matrix,
 )
 
 
@@ -59,24 +58,36 @@ def test_weights_are_repeated_rows(seed):
 @given(st.integers(0, 10**6))
 def test_matrices_are_stochastic_and_positive(seed):
     y, proba = draw(seed)
-    for matrix in (
-        estimate_noise_matrix(y, proba),
-        refine_noise_matrix(y, proba, proba),
-        noise_matrix_from_posterior(proba, y, np.ones(len(y)), 3.0),
-    ):
+    for matrix in (estimate_noise_matrix(y, proba), noise_matrix_from_posterior(proba, y)):
         assert (matrix > 0).all()
         np.testing.assert_allclose(matrix.sum(axis=1), 1)
 
 
 def test_known_noise_is_found():
     true, y, clean, observed, matrix = noisy(sharpness=0.99)
-    np.testing.assert_allclose(
-        noise_matrix_from_posterior(np.eye(3)[true], y, np.ones(len(y)), 3.0), matrix, atol=0.05
-    )
-    found = refine_noise_matrix(y, clean, clean, sharpening=1.0)
-    np.testing.assert_allclose(found, matrix, atol=0.06)
+    for posterior in (np.eye(3)[true], label_posterior(clean, y, matrix)):
+        np.testing.assert_allclose(noise_matrix_from_posterior(posterior, y), matrix, atol=0.05)
     diagonal = np.diag(estimate_noise_matrix(y, observed))
     assert (diagonal > 0.5).all()
+
+
+def test_weights_of_rows_are_as_good_as_rows():
+    y, proba = draw(3)
+    times = np.random.default_rng(0).integers(0, 4, size=len(y))
+    again = np.repeat(np.arange(len(y)), times)
+    np.testing.assert_allclose(
+        noise_matrix_from_posterior(proba, y, times / times.mean(), 0.0),
+        noise_matrix_from_posterior(proba[again], y[again], pseudo_count=0.0),
+        atol=1e-6,
+    )
+
+
+def test_a_class_of_few_rows_borrows_the_overall_rate():
+    true, y, _, _, matrix = noisy()
+    rare = np.flatnonzero(true == 2)[:1]
+    rows = np.concatenate([np.flatnonzero(true != 2), rare])
+    found = noise_matrix_from_posterior(np.eye(3)[true[rows]], y[rows])
+    assert abs(found[2, 2] - matrix[2, 2]) < 0.1
 
 
 def test_clean_labels_have_a_noise_matrix_near_the_identity():
@@ -110,5 +121,5 @@ def test_inputs_are_left_as_they_were(dtype):
     before = proba.copy()
     matrix = estimate_noise_matrix(y, proba)
     label_posterior(proba, y, matrix)
-    refine_noise_matrix(y, proba, proba)
+    noise_matrix_from_posterior(proba, y)
     np.testing.assert_array_equal(proba, before)

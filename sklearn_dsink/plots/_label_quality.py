@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..inspection import GROUPS, find_label_issues, fitted
+from ..inspection import FLAGGED_BELOW, GROUPS, find_label_issues, fitted
 from ._style import GROUP_COLORS, GROUP_DASHES, check_lengths, legend_above, new_axes, tidy
 
 
@@ -21,7 +21,7 @@ class LabelQualityDisplay:
         In [0, 1].
     group : array-like of shape (n_samples,)
         ``"many"``, ``"medium"`` or ``"few"`` of each row.
-    threshold : float, default=0.5
+    threshold : float, default=0.44
         Where flags begin, drawn as a line.
 
     Attributes
@@ -39,7 +39,7 @@ class LabelQualityDisplay:
     >>> plt.close(display.figure_)
     """
 
-    def __init__(self, quality: Any, group: Any, *, threshold: float = 0.5) -> None:
+    def __init__(self, quality: Any, group: Any, *, threshold: float = FLAGGED_BELOW) -> None:
         check_lengths(quality=quality, group=group)
         self.quality = quality
         self.group = group
@@ -101,7 +101,7 @@ class LabelQualityDisplay:
         -------
         display : LabelQualityDisplay
         """
-        threshold = issues.attrs.get("threshold", 0.5)
+        threshold = issues.attrs.get("threshold", FLAGGED_BELOW)
         return cls(issues["quality"], issues["group"], threshold=threshold).plot(ax)
 
     def plot(self, ax: Any = None) -> LabelQualityDisplay:
