@@ -62,8 +62,10 @@ class Progress:
         if self.bar is not None:
             self.bar.set_postfix(shown, refresh=False)
             self.bar.update()
-        elif self.verbose and not line and self.done * _N_LINES // self.total > (
-            (self.done - 1) * _N_LINES // self.total
+        elif (
+            self.verbose
+            and not line
+            and self.done * _N_LINES // self.total > ((self.done - 1) * _N_LINES // self.total)
         ):
             seconds = time.perf_counter() - self.start
             left = seconds / (self.done - self.skipped) * (self.total - self.done)
