@@ -51,7 +51,7 @@ counts = np.bincount(y_true)
 fig, axes = plt.subplots(2, 1, figsize=(8, 7), layout="constrained")
 for ax, (name, model) in zip(axes, (("forest", forest), ("D-SINK", dsink)), strict=True):
     ShotAccuracyDisplay.from_estimator(model, X_test, y_test, counts=counts, ax=ax)
-    ax.set_title(name, pad=28)
+    ax.set_title(name, pad=40)
 plt.show()
 
 # %%

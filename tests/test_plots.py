@@ -167,6 +167,16 @@ def test_shot_accuracy_sorts_by_size_and_names_the_groups():
     ]
 
 
+def test_legends_of_displays_side_by_side_do_not_touch():
+    figure, axes = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
+    for ax in axes:
+        ShotAccuracyDisplay(list("abc"), [0.9, 0.8, 0.7], [500, 50, 5]).plot(ax)
+    figure.canvas.draw()
+    left, right = (ax.get_legend().get_window_extent() for ax in axes)
+    assert not left.overlaps(right)
+    assert left.width < 1.1 * axes[0].get_window_extent().width
+
+
 def test_history_leaves_out_what_was_not_recorded():
     display = HistoryDisplay([{"train_loss": 1.0}, {"train_loss": 0.5, "marginal_error": 1e-7}])
     assert len(display.plot().axes_) == 2

@@ -79,16 +79,20 @@ def class_axis_title(title: str, step: int) -> str:
 
 
 def legend_above(ax: Any, ncols: int = 2) -> None:
-    """Put the legend above the axes, where it cannot cover data."""
-    ax.legend(
-        loc="lower center",
-        bbox_to_anchor=(0.5, 1.0),
-        ncols=ncols,
-        frameon=False,
-        fontsize=8.5,
-        handlelength=1.6,
-        columnspacing=1.2,
-    )
+    """Put the legend above the axes, where it cannot cover data, and no wider than they are."""
+    for columns in range(ncols, 0, -1):
+        legend = ax.legend(
+            loc="lower center",
+            bbox_to_anchor=(0.5, 1.0),
+            ncols=columns,
+            frameon=False,
+            fontsize=8.5,
+            handlelength=1.6,
+            columnspacing=1.2,
+        )
+        # The layout of a figure of its own will make the axes a little wider than they are now.
+        if legend.get_window_extent().width <= 1.15 * ax.get_window_extent().width:
+            break
 
 
 def tidy(ax: Any, grid: str | None = "y") -> None:
