@@ -422,7 +422,7 @@ class DSinkClassifier(DSinkParameters):
 
         Parameters
         ----------
-        threshold : float, default=0.44
+        threshold : float, default=0.45
             Rows whose label has a quality below it are flagged.
 
         Returns

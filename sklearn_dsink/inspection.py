@@ -23,7 +23,7 @@ __all__ = ["class_groups", "class_summary", "find_label_issues", "noisy_pairs"]
 GROUPS = ("many", "medium", "few")
 
 #: Labels of a lower quality are flagged; chosen by ``benchmarks/label_issues.py``.
-FLAGGED_BELOW = 0.44
+FLAGGED_BELOW = 0.45
 
 
 def class_groups(
@@ -109,7 +109,7 @@ def find_label_issues(
     class_counts : {"estimated", "given"} or array-like of shape (n_classes,), default="estimated"
         What the groups go by: the column totals of ``q``, the counts of `y`, or counts of yours.
         Noise levels the counts of `y`, which hides the tail.
-    threshold : float, default=0.44
+    threshold : float, default=0.45
         Rows with a quality below it are flagged. Lower it for fewer and surer flags; at 0.5 all
         rows are flagged where another class is likelier than the given one.
 

@@ -21,7 +21,7 @@ class LabelQualityDisplay:
         In [0, 1].
     group : array-like of shape (n_samples,)
         ``"many"``, ``"medium"`` or ``"few"`` of each row.
-    threshold : float, default=0.44
+    threshold : float, default=0.45
         Where flags begin, drawn as a line.
 
     Attributes
