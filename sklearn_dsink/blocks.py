@@ -97,7 +97,7 @@ def store_blocks(
         with (temporary / "X.npy").open("wb") as file:
             y = _write(blocks, file)
         np.save(temporary / "y.npy", y, allow_pickle=False)
-    return np.load(folder / "X.npy", mmap_mode="r"), y
+    return np.load(folder / "X.npy", mmap_mode="r", allow_pickle=False), y
 
 
 def _write(blocks: Iterable[Any], file: BinaryIO) -> npt.NDArray[Any]:
