@@ -195,7 +195,8 @@ class DSinkClassifier(DSinkParameters):
         ----------
         X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
             Features.  The auxiliaries see a data frame as it is.  Rows mapped from a file
-            (``numpy.memmap``) may be larger than memory, where the auxiliaries are frozen.
+            (``numpy.memmap``) may be larger than memory, where the auxiliaries are frozen;
+            :func:`sklearn_dsink.blocks.store_blocks` makes them of a torch Dataset or of blocks.
         y : array-like of shape (n_samples,)
             Given labels, of any type that scikit-learn accepts.
         sample_weight : array-like of shape (n_samples,), default=None

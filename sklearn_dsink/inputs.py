@@ -6,6 +6,7 @@ auxiliaries see what they were made for.  `TabularEncoder` is the first step of 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import date
 from typing import Any
 
@@ -21,6 +22,7 @@ from sklearn.preprocessing import OneHotEncoder
 from sklearn.utils import gen_batches
 from sklearn.utils.sparsefuncs import csc_median_axis_0
 from sklearn.utils.validation import check_is_fitted, validate_data
+from torch.utils.data import Dataset
 
 from ._arrays import empty_beside
 
@@ -67,10 +69,15 @@ def validate_features(estimator: Any, X: Any, *, reset: bool) -> Any:
         If X is not two-dimensional, is empty, holds infinite values, or differs in width or
         column names from what was fitted.
     TypeError
-        If X is a table of pyarrow.
+        If X is a table of pyarrow, a torch Dataset or an iterator.
     """
     if type(X).__module__.startswith("pyarrow"):
         raise TypeError(f"X is a pyarrow {type(X).__name__}: give X.to_pandas() instead.")
+    if isinstance(X, (Dataset, Iterator)):
+        raise TypeError(
+            f"X is a {type(X).__name__}, which a fit would read dozens of times. Write it to a "
+            "file first: X, y = sklearn_dsink.blocks.store_blocks(X, folder)."
+        )
     names = None if reset else getattr(estimator, "feature_names_in_", None)
     if names is not None and getattr(X, "dtype", None) == np.dtype(object):
         # What callers such as SHAP make of a table with categories.

@@ -145,3 +145,9 @@ def test_a_folder_that_is_there_is_left_alone(tmp_path):
     with pytest.raises(FileExistsError, match="is there already"):
         store_blocks(generator(), tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("make", [Rows, Stream, generator])
+def test_a_fit_says_where_blocks_go(make):
+    with pytest.raises(TypeError, match="store_blocks"):
+        quick().fit(make(), make_data()[1])
