@@ -97,11 +97,15 @@ def check_auxiliary(estimator: Any, name: str) -> None:
         return
     if isinstance(estimator, type):
         raise TypeError(f"{name}={estimator!r} is a class; give an instance of it.")
-    missing = [method for method in ("fit", "predict_proba") if not hasattr(estimator, method)]
-    if missing:
+    if not hasattr(estimator, "fit"):
         raise TypeError(
-            f"{name}={estimator!r} has no {' and no '.join(missing)}. Wrap a classifier that only "
-            "decides in sklearn.calibration.CalibratedClassifierCV."
+            f"{name}={estimator!r} has no fit: give a classifier, such as "
+            "sklearn.ensemble.ExtraTreesClassifier()."
+        )
+    if not hasattr(estimator, "predict_proba"):
+        raise TypeError(
+            f"{name}={estimator!r} has no predict_proba. Wrap a classifier that only decides in "
+            "sklearn.calibration.CalibratedClassifierCV."
         )
     if is_frozen(estimator):
         try:

@@ -149,7 +149,7 @@ def test_parameters(params, message):
     [
         (Perceptron(), TypeError, "has no predict_proba.*CalibratedClassifierCV"),
         (GaussianNB, TypeError, "is a class; give an instance"),
-        ("forest", TypeError, "'forest' has no fit and no predict_proba"),
+        ("forest", TypeError, "'forest' has no fit: give a classifier"),
         (Oracle(with_value(np.nan)), ValueError, "1 of .* rows are NaN or infinite.*row 2"),
         (Oracle(with_value(np.inf)), ValueError, "1 of .* rows are NaN or infinite.*row 2"),
         (Oracle(with_value(-0.1)), ValueError, "1 of .* rows are negative.*row 2"),
