@@ -195,7 +195,8 @@ def draw(rows):
     for stage in rows[0]["stages"]:
         left.plot(sizes, [row["stages"][stage] for row in rows], "--", label=stage)
     left.set(xscale="log", yscale="log", xlabel="rows", ylabel="processor seconds", title="Time")
-    left.legend(fontsize=7)
+    left.set_ylim(top=20 * rows[-1]["seconds"])  # room for the legend above the lines
+    left.legend(fontsize=7, loc="upper left", ncols=2)
     right.plot(sizes, [row["peak_bytes"] / 2**20 for row in rows], "k-o", label="peak above data")
     for label, copies in (("X", 0), ("3 X + 2 float32 matrices", 2)):
         right.plot(
