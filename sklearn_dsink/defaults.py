@@ -13,7 +13,7 @@ from skorch import NeuralNetClassifier
 from torch import nn
 
 from .imbalance import KernelClassifier
-from .inputs import Float32Array, TabularEncoder
+from .inputs import TabularEncoder
 from .nets import make_net
 
 # Columns beyond which inputs are taken for an embedding: each says little, and stands more noise.
@@ -32,7 +32,7 @@ def default_imb_aux() -> Any:
     return make_pipeline(TabularEncoder(sparse_output=True), KernelClassifier())
 
 
-def default_target(inputs: Float32Array, n_classes: int, verbose: int = 0) -> NeuralNetClassifier:
+def default_target(inputs: Any, n_classes: int) -> NeuralNetClassifier:
     """Return an untrained net, for inputs that it standardizes, trained under noise on them."""
     scaler = StandardScaler(with_mean=not sparse.issparse(inputs))  # it finds it all the same
     for rows in gen_batches(inputs.shape[0], 16_384):  # by blocks: no second copy of the inputs
@@ -46,5 +46,4 @@ def default_target(inputs: Float32Array, n_classes: int, verbose: int = 0) -> Ne
         scale=scaler.scale_,
         max_epochs=30,
         input_noise=1.0 if inputs.shape[1] > _WIDE else 0.2,
-        verbose=verbose,
     )

@@ -21,7 +21,7 @@ from .transport import floor_marginal
 _MOST_FOLDS = 8
 
 # Of the last label model: without a clean label nothing tells how sure it may be, and it is surer
-# than it is right.  docs/method.rst has the effect.
+# than it is right.  docs/ablation.rst has the effect.
 _POWER = 0.8
 
 
