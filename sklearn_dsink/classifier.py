@@ -36,6 +36,10 @@ from .validation import check_weights, encode_labels
 # what is wrong in its corrected labels is not shouted.
 REFIT_BALANCE = 0.5
 
+# Weight of the target beside the pooled auxiliaries in a combined prediction: it has learnt from
+# all of them, and makes up for the weaker ones.
+TARGET_SHARE = 0.3
+
 _MAX_SEED = np.iinfo(np.int32).max
 
 
@@ -93,9 +97,9 @@ class DSinkClassifier(DSinkParameters):
         Whether the target's loss explains the class shares by a shift of its logits, so that the
         net itself answers for the uniform prior.
     combine : bool, default=True
-        Whether predictions are the weighted geometric mean of the target, one voice, and of all
-        fits of the auxiliaries, one each, pooled and corrected for their class prior by the label
-        model; or the target's alone.
+        Whether predictions are the weighted geometric mean of the target (0.3) and of all fits of
+        the auxiliaries (0.7), pooled and corrected for their class prior by the label model; or
+        the target's alone.
     relaxation : float or None, default=None
         KL weight of the class totals; None asks for them exactly, 0 drops them.
     warmup : int, default=5
@@ -398,8 +402,7 @@ class DSinkClassifier(DSinkParameters):
         if not self.combine:
             return apply_prior(log_target, self._log_prior())
         scores = [log_target, log_softmax(self._experts.log_proba(X), axis=1)]
-        share = 1 / (1 + len(self._experts.estimators))  # one voice among its teachers'
-        pooled = pool(scores, [share, 1.0 - share])
+        pooled = pool(scores, [TARGET_SHARE, 1.0 - TARGET_SHARE])
         return apply_prior(pooled, self._log_prior())
 
     def predict(self, X: Any) -> npt.NDArray[Any]:
@@ -423,8 +426,8 @@ class DSinkClassifier(DSinkParameters):
 
         Parameters
         ----------
-        threshold : float, default=0.45
-            Rows whose label has a quality below it are flagged.
+        threshold : float, default=0.33
+            Rows whose label is right with a lower probability are flagged.
 
         Returns
         -------

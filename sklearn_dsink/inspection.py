@@ -14,8 +14,7 @@ import pandas as pd
 from sklearn.utils import check_array, check_consistent_length
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
-from ._arrays import PROBA_FLOOR, FloatArray, normalize_rows
-from .noise_model import label_posterior, noise_matrix_from_posterior
+from ._arrays import FloatArray
 
 __all__ = ["class_groups", "class_summary", "find_label_issues", "noisy_pairs"]
 
@@ -23,7 +22,7 @@ __all__ = ["class_groups", "class_summary", "find_label_issues", "noisy_pairs"]
 GROUPS = ("many", "medium", "few")
 
 #: Labels of a lower quality are flagged; chosen by ``benchmarks/label_issues.py``.
-FLAGGED_BELOW = 0.45
+FLAGGED_BELOW = 0.33
 
 
 def class_groups(
@@ -73,23 +72,10 @@ def find_label_issues(
     class_counts: Any = "estimated",
     threshold: float = FLAGGED_BELOW,
 ) -> pd.DataFrame:
-    r"""Rank the rows by how surely their given label is wrong.
+    """Rank the rows by how surely their given label is wrong.
 
-    With ``q[i, c]`` the probability that row `i` is truly of class `c`, and
-    :math:`s_i \propto \sqrt{q_i}` (the surrogate labels square the auxiliary's probabilities; the
-    root puts them back on their scale), the quality of the given label ``k`` is
-
-    .. math:: \tfrac{1}{2} \bigl(1 + s_{ik} - \max_{c \neq k} s_{ic}\bigr).
-
-    It is 1 for a label that is certainly right, 0 for one that is certainly wrong, and below one
-    half exactly where another class is likelier than the given one. It compares the given class
-    with its strongest rival instead of asking for a high probability: a clean row of a tail class
-    seldom gets one.
-
-    Without `noise_proba`, ``q`` is `surrogate_labels` itself. With it, ``q`` is the mean of two
-    views that err differently: the surrogate labels, whose target has seen every given label, and
-    the label posterior ``noise_proba**2 * T[:, y]``, out-of-fold, with the noise matrix ``T`` that
-    the surrogate labels imply.
+    The quality of a given label is the probability that it is right: the surrogate label of its
+    row, at its class.
 
     Parameters
     ----------
@@ -100,18 +86,19 @@ def find_label_issues(
     classes : array-like of shape (n_classes,), default=None
         The label of each column; None takes the sorted labels of `y`.
     noise_proba : array-like of shape (n_samples, n_classes), default=None
-        Out-of-fold probabilities of the noise-robust auxiliary.
+        Out-of-fold probabilities of the noise-robust auxiliary; shown beside, not used.
     imb_proba : array-like of shape (n_samples, n_classes), default=None
-        Out-of-fold probabilities of the imbalance-robust auxiliary; shown beside, not used.
+        The same of the imbalance-robust one.
     index : array-like of shape (n_samples,), default=None
         The user's name of each row; None takes the index of `y` where it is a pandas object,
         else row numbers.
     class_counts : {"estimated", "given"} or array-like of shape (n_classes,), default="estimated"
-        What the groups go by: the column totals of ``q``, the counts of `y`, or counts of yours.
+        What the groups go by: the column totals of `surrogate_labels`, the counts of `y`, or
+        counts of yours.
         Noise levels the counts of `y`, which hides the tail.
-    threshold : float, default=0.45
+    threshold : float, default=0.33
         Rows with a quality below it are flagged. Lower it for fewer and surer flags; at 0.5 all
-        rows are flagged where another class is likelier than the given one.
+        rows are flagged whose label is more likely wrong than right.
 
     Returns
     -------
@@ -119,8 +106,8 @@ def find_label_issues(
         Worst label first, ties in the order of the rows; named by `index`. Columns:
 
         - ``given_label``, ``suggested_label``: the label in `y`, and the likeliest class
-        - ``quality``: of the given label, in [0, 1]
-        - ``suggested_proba``, ``given_proba``: ``q`` of the suggested and of the given label
+        - ``quality``: probability that the given label is right
+        - ``suggested_proba``: probability that the suggested label is right
         - ``noise_label``, ``noise_proba``: the noise-robust auxiliary's choice, and its
           probability of the given label (where `noise_proba` is given)
         - ``imb_label``, ``imb_proba``: the same of the imbalance-robust one
@@ -128,7 +115,7 @@ def find_label_issues(
         - ``is_issue``: ``quality < threshold``
 
         ``issues.attrs["expected_precision"]`` holds the share of the flagged rows that is
-        expected to be wrong, overall (``"all"``) and by group: the mean of ``1 - given_proba``.
+        expected to be wrong, overall (``"all"``) and by group: the mean of ``1 - quality``.
 
     Raises
     ------
@@ -156,9 +143,9 @@ def find_label_issues(
     >>> issues = find_label_issues(["cat", "dog", "cat"], surrogate_labels, index=[10, 11, 12])
     >>> issues[["given_label", "suggested_label", "quality", "is_issue"]].round(2)
        given_label suggested_label  quality  is_issue
-    12         cat             dog     0.19      True
-    11         dog             dog     0.67     False
-    10         cat             cat     0.75     False
+    12         cat             dog     0.05      True
+    11         dog             dog     0.80     False
+    10         cat             cat     0.90     False
     >>> issues.attrs["expected_precision"]["all"]
     0.95
     """
@@ -172,19 +159,15 @@ def find_label_issues(
         for name, proba in (("noise", noise_proba), ("imb", imb_proba))
         if proba is not None
     }
-    if "noise" in views:
-        matrix = noise_matrix_from_posterior(q, codes)
-        q = (q + label_posterior(views["noise"], codes, matrix)) / 2
 
     rows = np.arange(len(codes))
     best = np.argmax(q, axis=1)
-    quality = label_quality(codes, q)
+    quality = q[rows, codes]
     columns: dict[str, Any] = {
         "given_label": classes[codes],
         "suggested_label": classes[best],
         "quality": quality,
         "suggested_proba": q[rows, best],
-        "given_proba": q[rows, codes],
     }
     for name, proba in views.items():
         columns[f"{name}_label"] = classes[np.argmax(proba, axis=1)]
@@ -198,16 +181,6 @@ def find_label_issues(
     issues.attrs["threshold"] = float(threshold)
     issues.attrs["expected_precision"] = _expected_precision(issues)
     return issues
-
-
-def label_quality(codes: npt.NDArray[np.integer[Any]], q: FloatArray) -> FloatArray:
-    """Quality of the given labels in [0, 1]; see :func:`find_label_issues`."""
-    rows = np.arange(len(codes))
-    s = normalize_rows(np.sqrt(np.clip(q, PROBA_FLOOR**2, None)))
-    given = s[rows, codes]
-    s[rows, codes] = -np.inf
-    rival = s.max(axis=1) if s.shape[1] > 1 else np.zeros(len(codes))
-    return np.clip((1.0 + given - rival) / 2.0, 0.0, 1.0)
 
 
 def class_summary(
@@ -396,7 +369,7 @@ def _class_counts(
 def _expected_precision(issues: pd.DataFrame) -> dict[str, float]:
     """Mean probability of being wrong among the flagged rows; NaN where none is flagged."""
     flagged = issues[issues["is_issue"]]
-    wrong = 1.0 - flagged["given_proba"]
+    wrong = 1.0 - flagged["quality"]
     expected = {"all": float(wrong.mean())}
     for group in GROUPS:
         expected[group] = float(wrong[flagged["group"] == group].mean())

@@ -153,7 +153,7 @@ def fit_label_model(
     *,
     sample_weight: FloatArray | None = None,
     n_iter: int = 10,
-    pseudo_count: float = 10.0,
+    pseudo_count: float = 30.0,
     power: float = 1.0,
 ) -> LabelModel:
     """Fit exponents, class shares and noise matrix to the given labels.
@@ -168,7 +168,7 @@ def fit_label_model(
         Weights of mean 1; None weighs all alike.
     n_iter : int, default=10
         Rounds of expectation-maximisation.
-    pseudo_count : float, default=10.0
+    pseudo_count : float, default=30.0
         Rows by which each row of the noise matrix is held to "kept, or moved to any class".
     power : float, default=1.0
         In the end the exponents are multiplied by it.  Surer models with more noise explain the

@@ -26,7 +26,6 @@ _ISSUE_TITLES = {
     "suggested_label": "suggested",
     "quality": "quality",
     "suggested_proba": "P(suggested)",
-    "given_proba": "P(given)",
     "noise_label": "noise-robust says",
     "noise_proba": "its P(given)",
     "imb_label": "imbalance-robust says",
@@ -159,8 +158,8 @@ def render_report(
         sentences=_sentences(issues, by_class),
         figures=_figures(estimator, given, issues, displays),
         issues_note=(
-            f"The {len(shown)} lowest of {len(issues)} rows by quality. Quality is 1 for a label "
-            "that is certainly right and below one half where another class is likelier."
+            f"The {len(shown)} lowest of {len(issues)} rows by quality. Quality is the "
+            "probability that the given label is right."
         ),
         groups=[group for group in GROUPS if (shown["group"] == group).any()],
         issue_columns=_issue_columns(shown),

@@ -18,10 +18,10 @@ class LabelQualityDisplay:
     Parameters
     ----------
     quality : array-like of shape (n_samples,)
-        In [0, 1].
+        Probability that the label is right.
     group : array-like of shape (n_samples,)
         ``"many"``, ``"medium"`` or ``"few"`` of each row.
-    threshold : float, default=0.45
+    threshold : float, default=0.33
         Where flags begin, drawn as a line.
 
     Attributes
