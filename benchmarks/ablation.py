@@ -21,7 +21,8 @@ import csv
 import json
 import time
 import warnings
-from contextlib import nullcontext
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -35,6 +36,7 @@ from sklearn.metrics import balanced_accuracy_score
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_dsink import PAPER, DSinkClassifier
+from sklearn_dsink.label_model import fit_label_model
 
 CELLS = [
     "digits-IF10-symmetric0.4",
@@ -50,9 +52,7 @@ BALANCED_FOREST = BalancedRandomForestClassifier(
     100, sampling_strategy="all", replacement=True, bootstrap=False
 )
 
-FULL_POWER: dict[str, Any] = {}  # no parameter: `run` sees to it
-
-# What is changed, and how.
+# What is changed, and how: parameters by name, constants by the path of a module.
 CHANGES: dict[str, dict[str, Any]] = {
     "default": {},
     "auxiliaries fitted once": {"refine": False},
@@ -60,7 +60,18 @@ CHANGES: dict[str, dict[str, Any]] = {
     "eight folds instead of five": {"cv": 8},
     "f_L a balanced random forest": {"imb_aux": BALANCED_FOREST},
     "no label model (f_N as it is)": {"noise_correction": False},
-    "the likeliest exponents as they are": FULL_POWER,
+    "the likeliest exponents as they are": {"sklearn_dsink.evidence._POWER": 1.0},
+    "exponents to the power 0.8": {"sklearn_dsink.evidence._POWER": 0.8},
+    "noise matrix held by 10 rows": {
+        "sklearn_dsink.evidence.fit_label_model": partial(fit_label_model, pseudo_count=10.0)
+    },
+    "noise matrix held by 100 rows": {
+        "sklearn_dsink.evidence.fit_label_model": partial(fit_label_model, pseudo_count=100.0)
+    },
+    "regularisation of f_L chosen with all landmarks": {
+        "sklearn_dsink.imbalance._kernel_classifier._TUNING_LANDMARKS": 10**6
+    },
+    "half of the prediction the target's": {"sklearn_dsink.classifier.TARGET_SHARE": 0.5},
     "class shares of f_L": {"class_marginal": "imb_aux"},
     "cross-entropy on the given labels too": {"base_loss": "cross_entropy"},
     "no prior correction of the target": {"prior_correction": False},
@@ -77,13 +88,17 @@ def run(cell_name: str, seed: int, data: Path | None, change: dict[str, Any]) ->
     cell = make_cell(cell_name, seed, data)
     scaler = StandardScaler().fit(cell.X_train)
     X, X_test = scaler.transform(cell.X_train), scaler.transform(cell.X_test)
+    parameters = {name: value for name, value in change.items() if "." not in name}
     start = time.process_time()
-    with patch("sklearn_dsink.evidence._POWER", 1.0) if change is FULL_POWER else nullcontext():
-        clf = DSinkClassifier(random_state=seed).set_params(**change).fit(X, cell.y_observed)
-    seconds = time.process_time() - start
+    with ExitStack() as stack:
+        for path in change.keys() - parameters.keys():
+            stack.enter_context(patch(path, change[path]))
+        clf = DSinkClassifier(random_state=seed).set_params(**parameters).fit(X, cell.y_observed)
+        seconds = time.process_time() - start
+        predicted = clf.predict(X_test)
     surrogate = clf.classes_[clf.surrogate_labels_.argmax(axis=1)]
     return [
-        balanced_accuracy_score(cell.y_test, clf.predict(X_test)),
+        balanced_accuracy_score(cell.y_test, predicted),
         balanced_accuracy_score(cell.y_true, surrogate),
         seconds,
     ]
