@@ -22,7 +22,7 @@ _MOST_FOLDS = 8
 
 # Of the last label model: without a clean label nothing tells how sure it may be, and it is surer
 # than it is right.  docs/ablation.rst has the effect.
-_POWER = 0.6
+_POWER = 0.7
 
 
 @dataclass(frozen=True)
