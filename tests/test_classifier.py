@@ -22,6 +22,7 @@ from sklearn.utils.validation import check_is_fitted
 from skorch.callbacks import Callback
 
 from sklearn_dsink import PAPER, DSinkClassifier, losses
+from sklearn_dsink.classifier import TARGET_SHARE
 
 NAMES = ["ant", "bee", "cow"]
 X, Y, TRUE = make_blobs(flip=0.1, names=NAMES)
@@ -143,6 +144,16 @@ def test_without_combination_the_target_speaks_alone():
     second = pickle.loads(pickle.dumps(first))
     second.noise_aux_ = second.imb_aux_ = None
     np.testing.assert_array_equal(first.predict_proba(X), second.predict_proba(X))
+
+
+def test_the_combination_is_a_geometric_mean_of_target_and_pool():
+    clf = quick().fit(X, Y)
+    both = clf.predict_log_proba(X)
+    target = clf.set_params(combine=False).predict_log_proba(X)
+    pool = clf._experts.log_proba(X)
+    mean = TARGET_SHARE * target + (1 - TARGET_SHARE) * pool
+    # Up to a constant a row, which normalizes.
+    np.testing.assert_allclose(np.ptp(both - mean, axis=1), 0, atol=1e-5)
 
 
 def test_both_auxiliaries_play_a_part():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 from sklearn.base import clone
-from sklearn.datasets import load_wine
+from sklearn.datasets import load_digits, load_wine
 from sklearn.kernel_ridge import KernelRidge
 from sklearn.preprocessing import StandardScaler
 
@@ -42,6 +42,20 @@ def test_strength_is_that_of_the_least_error_left_out():
         errors.append(np.mean((np.eye(3)[noisy] - scores) ** 2))
     chosen = KernelClassifier(alphas=alphas, balance=0).fit(rows, noisy).alpha_
     assert chosen == alphas[int(np.argmin(errors))]
+
+
+def test_some_of_the_landmarks_tell_the_strength_nearly_as_well_as_all(monkeypatch):
+    rows, y = make_long_tailed(*load_digits(return_X_y=True), 10, random_state=0)
+    noisy, _ = flip_labels(y, 0.4, random_state=0)
+    alphas = np.geomspace(0.01, 100, 9)
+    chosen = []
+    for most in (len(rows) // 4, len(rows)):
+        monkeypatch.setattr(_kernel_classifier, "_TUNING_LANDMARKS", most)
+        chosen.append(KernelClassifier(alphas=alphas).fit(rows, noisy))
+    few, every = (np.flatnonzero(alphas == clf.alpha_)[0] for clf in chosen)
+    assert abs(few - every) <= 1
+    agree = chosen[0].predict(rows) == chosen[1].predict(rows)
+    assert agree.mean() > 0.95
 
 
 def test_a_row_of_weight_two_is_two_rows():

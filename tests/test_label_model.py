@@ -79,6 +79,17 @@ def test_a_power_below_one_makes_the_pool_less_sure_and_nothing_else():
     assert less.posterior.max(axis=1).mean() < full.posterior.max(axis=1).mean()
 
 
+def test_more_rows_hold_the_noise_matrix_nearer_to_noise_that_is_alike_everywhere():
+    """A class of few rows cannot tell its own noise: there the overall rate knows better."""
+    errors = {1.0: [], 30.0: []}
+    for seed in range(5):
+        _, y, matrix, probas = simulate((0.9, 0.07, 0.03), skills=(0.8,), n_rows=400, seed=seed)
+        for pseudo_count, found in errors.items():
+            model = fit_label_model([smooth_log(probas[0])], y, pseudo_count=pseudo_count)
+            found.append(np.abs(model.noise_matrix - matrix)[1:].sum(axis=1).mean())
+    assert np.mean(errors[30.0]) < np.mean(errors[1.0]) - 0.1
+
+
 def test_a_given_label_moves_the_posterior_towards_it():
     _, y, _, probas = simulate()
     scores = [smooth_log(proba) for proba in probas]
