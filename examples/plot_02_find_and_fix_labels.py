@@ -31,7 +31,7 @@ print(f"{len(y_true)} rows, {np.mean(y_given != y_true):.0%} of the labels wrong
 
 # %%
 # The table is named by the index of ``X_train``.  ``quality`` is the probability that the
-# given label is right; rows below a third are flagged.
+# given label is right; rows below a quarter are flagged.
 
 clf = DSinkClassifier(random_state=0).fit(X_train, y_given)
 issues = clf.label_issues()

@@ -426,7 +426,7 @@ class DSinkClassifier(DSinkParameters):
 
         Parameters
         ----------
-        threshold : float, default=0.33
+        threshold : float, default=0.25
             Rows whose label is right with a lower probability are flagged.
 
         Returns

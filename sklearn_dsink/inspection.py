@@ -22,7 +22,7 @@ __all__ = ["class_groups", "class_summary", "find_label_issues", "noisy_pairs"]
 GROUPS = ("many", "medium", "few")
 
 #: Labels of a lower quality are flagged; chosen by ``benchmarks/label_issues.py``.
-FLAGGED_BELOW = 0.33
+FLAGGED_BELOW = 0.25
 
 
 def class_groups(
@@ -96,7 +96,7 @@ def find_label_issues(
         What the groups go by: the column totals of `surrogate_labels`, the counts of `y`, or
         counts of yours.
         Noise levels the counts of `y`, which hides the tail.
-    threshold : float, default=0.33
+    threshold : float, default=0.25
         Rows with a quality below it are flagged. Lower it for fewer and surer flags; at 0.5 all
         rows are flagged whose label is more likely wrong than right.
 

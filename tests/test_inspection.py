@@ -12,6 +12,7 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
 from sklearn_dsink.datasets import flip_labels, make_long_tailed
 from sklearn_dsink.inspection import (
+    FLAGGED_BELOW,
     class_groups,
     class_summary,
     find_label_issues,
@@ -77,7 +78,7 @@ def test_quality_is_the_probability_of_the_given_label(long_tail):
     issues = find_label_issues(y, q, noise_proba=proba).sort_index()
     assert np.allclose(issues["quality"], q[np.arange(len(y)), y])
     assert np.allclose(issues["suggested_proba"], q.max(axis=1))
-    assert (issues["is_issue"] == (issues["quality"] < 0.33)).all()
+    assert (issues["is_issue"] == (issues["quality"] < FLAGGED_BELOW)).all()
     surely = find_label_issues(y, q, threshold=0.5)
     flagged = surely[surely["is_issue"]]
     assert len(flagged) > 0

@@ -21,7 +21,7 @@ class LabelQualityDisplay:
         Probability that the label is right.
     group : array-like of shape (n_samples,)
         ``"many"``, ``"medium"`` or ``"few"`` of each row.
-    threshold : float, default=0.33
+    threshold : float, default=0.25
         Where flags begin, drawn as a line.
 
     Attributes
