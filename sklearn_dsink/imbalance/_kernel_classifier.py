@@ -49,7 +49,7 @@ class KernelClassifier(ClassifierMixin, BaseEstimator):
 
     The squared loss is bounded on each wrong label, the solution is one linear system, and so are
     its scores of any rows left out.  :math:`\lambda` is chosen by the leave-one-out scores of a
-    solution in a third of the landmarks, where it weighs the same norm.
+    solution in at most 500 of the landmarks, where it weighs the same norm.
 
     Parameters
     ----------
