@@ -130,7 +130,7 @@ def test_the_table_sorts(browser, path):
 
 def test_the_table_filters(browser, path):
     browser.show(path)
-    flags = column(browser, 11).count("look")
+    flags = column(browser, 10).count("look")
     tick = "const box = document.querySelector('#flagged'); box.click(); return box.checked"
     assert browser.run(tick)
     assert len(column(browser, 0)) == flags
