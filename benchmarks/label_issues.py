@@ -40,7 +40,7 @@ from sklearn_dsink.inspection import GROUPS, class_groups, find_label_issues
 from sklearn_dsink.label_model import fit_label_model, smooth_log
 
 #: Thresholds of the flags that are compared, and the one of the tables: the function's default.
-THRESHOLDS = (0.2, 0.25, 0.3, 0.33, 0.4, 0.5)
+THRESHOLDS = (0.2, 0.25, 0.3, 0.35, 0.4, 0.5)
 DEFAULT = str(signature(find_label_issues).parameters["threshold"].default)
 
 #: The noise of these cells is human or by rules: what counts as wrong is itself a judgement.

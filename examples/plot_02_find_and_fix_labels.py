@@ -30,8 +30,8 @@ y_given, _ = flip_labels(y_true, 0.3, kind="joint", random_state=0)
 print(f"{len(y_true)} rows, {np.mean(y_given != y_true):.0%} of the labels wrong")
 
 # %%
-# The table is named by the index of ``X_train``.  ``quality`` is the probability that the
-# given label is right; rows below a quarter are flagged.
+# The table is named by the index of ``X_train``.  ``quality`` sets the given label
+# against the likeliest other class: at one half they are level, below 0.3 the row is flagged.
 
 clf = DSinkClassifier(random_state=0).fit(X_train, y_given)
 issues = clf.label_issues()

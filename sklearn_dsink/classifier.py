@@ -426,8 +426,8 @@ class DSinkClassifier(DSinkParameters):
 
         Parameters
         ----------
-        threshold : float, default=0.25
-            Rows whose label is right with a lower probability are flagged.
+        threshold : float, default=0.3
+            Rows whose label has a lower quality are flagged.
 
         Returns
         -------

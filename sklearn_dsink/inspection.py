@@ -15,6 +15,7 @@ from sklearn.utils import check_array, check_consistent_length
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from ._arrays import FloatArray
+from .label_model import smooth_log
 
 __all__ = ["class_groups", "class_summary", "find_label_issues", "noisy_pairs"]
 
@@ -22,7 +23,7 @@ __all__ = ["class_groups", "class_summary", "find_label_issues", "noisy_pairs"]
 GROUPS = ("many", "medium", "few")
 
 #: Labels of a lower quality are flagged; chosen by ``benchmarks/label_issues.py``.
-FLAGGED_BELOW = 0.25
+FLAGGED_BELOW = 0.3
 
 
 def class_groups(
@@ -72,10 +73,12 @@ def find_label_issues(
     class_counts: Any = "estimated",
     threshold: float = FLAGGED_BELOW,
 ) -> pd.DataFrame:
-    """Rank the rows by how surely their given label is wrong.
+    r"""Rank the rows by how surely their given label is wrong.
 
-    The quality of a given label is the probability that it is right: the surrogate label of its
-    row, at its class.
+    The quality of a given label sets it against its strongest rival: with :math:`p_i` the
+    geometric mean of the row's surrogate label and of `noise_proba`, which has not seen the given
+    label, it is :math:`p_{iy} / (p_{iy} + \max_{c \ne y} p_{ic})`.  Below one half both together
+    prefer another class.
 
     Parameters
     ----------
@@ -86,9 +89,10 @@ def find_label_issues(
     classes : array-like of shape (n_classes,), default=None
         The label of each column; None takes the sorted labels of `y`.
     noise_proba : array-like of shape (n_samples, n_classes), default=None
-        Out-of-fold probabilities of the noise-robust auxiliary; shown beside, not used.
+        Out-of-fold probabilities of the noise-robust auxiliary. Without them the quality is that
+        of the surrogate labels alone.
     imb_proba : array-like of shape (n_samples, n_classes), default=None
-        The same of the imbalance-robust one.
+        The same of the imbalance-robust one; shown beside, not used.
     index : array-like of shape (n_samples,), default=None
         The user's name of each row; None takes the index of `y` where it is a pandas object,
         else row numbers.
@@ -96,9 +100,9 @@ def find_label_issues(
         What the groups go by: the column totals of `surrogate_labels`, the counts of `y`, or
         counts of yours.
         Noise levels the counts of `y`, which hides the tail.
-    threshold : float, default=0.25
+    threshold : float, default=0.3
         Rows with a quality below it are flagged. Lower it for fewer and surer flags; at 0.5 all
-        rows are flagged whose label is more likely wrong than right.
+        rows are flagged where another class is likelier than the given one.
 
     Returns
     -------
@@ -106,8 +110,9 @@ def find_label_issues(
         Worst label first, ties in the order of the rows; named by `index`. Columns:
 
         - ``given_label``, ``suggested_label``: the label in `y`, and the likeliest class
-        - ``quality``: probability that the given label is right
-        - ``suggested_proba``: probability that the suggested label is right
+        - ``quality``: of the given label, in [0, 1]; 0.5 is a draw with another class
+        - ``suggested_proba``: probability that the suggested label is right, by the surrogate
+          label
         - ``noise_label``, ``noise_proba``: the noise-robust auxiliary's choice, and its
           probability of the given label (where `noise_proba` is given)
         - ``imb_label``, ``imb_proba``: the same of the imbalance-robust one
@@ -162,7 +167,7 @@ def find_label_issues(
 
     rows = np.arange(len(codes))
     best = np.argmax(q, axis=1)
-    quality = q[rows, codes]
+    quality = _label_quality(q, views.get("noise"), codes)
     columns: dict[str, Any] = {
         "given_label": classes[codes],
         "suggested_label": classes[best],
@@ -335,6 +340,25 @@ def fitted(estimator: Any, *attributes: str) -> tuple[Any, ...]:
     return tuple(getattr(estimator, name) for name in attributes)
 
 
+def _label_quality(
+    surrogate_labels: FloatArray,
+    noise_proba: FloatArray | None,
+    codes: npt.NDArray[np.integer[Any]],
+) -> FloatArray:
+    """Set each given label against its strongest rival, in the mean of both views.
+
+    The surrogate label has seen the given label and how often it is right, the auxiliary has not:
+    where a class is small, the one keeps too many labels and the other too few.
+    """
+    views = surrogate_labels.copy()
+    if noise_proba is not None:
+        views = np.sqrt(views * np.exp(smooth_log(noise_proba)))
+    rows = np.arange(len(codes))
+    own = views[rows, codes]
+    views[rows, codes] = 0.0
+    return np.asarray(own / (own + views.max(axis=1)))
+
+
 def _row_index(index: Any, n_samples: int) -> pd.Index[Any]:
     names = pd.RangeIndex(n_samples) if index is None else pd.Index(index)
     if len(names) != n_samples:
@@ -367,7 +391,7 @@ def _class_counts(
 
 
 def _expected_precision(issues: pd.DataFrame) -> dict[str, float]:
-    """Mean probability of being wrong among the flagged rows; NaN where none is flagged."""
+    """Mean of one less the quality among the flagged rows; NaN where none is flagged."""
     flagged = issues[issues["is_issue"]]
     wrong = 1.0 - flagged["quality"]
     expected = {"all": float(wrong.mean())}

@@ -158,8 +158,8 @@ def render_report(
         sentences=_sentences(issues, by_class),
         figures=_figures(estimator, given, issues, displays),
         issues_note=(
-            f"The {len(shown)} lowest of {len(issues)} rows by quality. Quality is the "
-            "probability that the given label is right."
+            f"The {len(shown)} lowest of {len(issues)} rows by quality. Quality sets the given "
+            "label against the likeliest other class: 0.5 is a draw."
         ),
         groups=[group for group in GROUPS if (shown["group"] == group).any()],
         issue_columns=_issue_columns(shown),

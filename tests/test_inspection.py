@@ -18,6 +18,7 @@ from sklearn_dsink.inspection import (
     find_label_issues,
     noisy_pairs,
 )
+from sklearn_dsink.label_model import smooth_log
 from sklearn_dsink.noise_model import estimate_noise_matrix, label_posterior
 
 
@@ -73,16 +74,37 @@ def test_the_tail_is_ranked_better_than_by_confidence_in_the_given_label():
     assert np.mean(ours) > np.mean(confidence) + 0.01
 
 
-def test_quality_is_the_probability_of_the_given_label(long_tail):
+def test_quality_sets_the_given_label_against_its_strongest_rival(long_tail):
     _, y, proba, q = long_tail
+    rows = np.arange(len(y))
     issues = find_label_issues(y, q, noise_proba=proba).sort_index()
-    assert np.allclose(issues["quality"], q[np.arange(len(y)), y])
     assert np.allclose(issues["suggested_proba"], q.max(axis=1))
     assert (issues["is_issue"] == (issues["quality"] < FLAGGED_BELOW)).all()
-    surely = find_label_issues(y, q, threshold=0.5)
-    flagged = surely[surely["is_issue"]]
-    assert len(flagged) > 0
-    assert (flagged["quality"] < 0.5).all()
+    # A draw is where both views together like another class as much.
+    both = q * np.exp(smooth_log(proba))
+    assert ((issues["quality"] >= 0.5) == (both[rows, y] == both.max(axis=1))).all()
+    alone = find_label_issues(y, q).sort_index()["quality"].to_numpy()
+    rival = np.where(np.eye(4)[y] > 0, -1, q).max(axis=1)
+    assert np.allclose(alone, q[rows, y] / (q[rows, y] + rival))
+    # An auxiliary that has no opinion leaves the order, and who wins, to the surrogate labels.
+    level = find_label_issues(y, q, noise_proba=np.full_like(q, 0.25)).sort_index()
+    assert np.allclose(level["quality"], 1 / (1 + np.sqrt(1 / alone - 1)))
+
+
+def test_two_classes_and_no_auxiliary_make_quality_the_probability_of_the_label():
+    q = np.array([[0.9, 0.1], [0.3, 0.7], [1.0, 0.0], [1.0, 0.0]])
+    issues = find_label_issues([0, 0, 0, 1], q).sort_index()
+    assert np.allclose(issues["quality"], [0.9, 0.3, 1.0, 0.0])
+
+
+def test_quality_falls_with_an_auxiliary_that_disagrees():
+    q = np.array([[0.4, 0.6]])
+    qualities = [
+        find_label_issues([0], q, classes=[0, 1], noise_proba=[[p, 1 - p]])["quality"].iloc[0]
+        for p in (0.95, 0.6, 0.4, 0.05)
+    ]
+    assert np.all(np.diff(qualities) < 0)
+    assert qualities[1] == pytest.approx(0.5, abs=0.01)
 
 
 def test_expected_precision_does_not_promise_too_much_in_any_group(long_tail):

@@ -18,10 +18,10 @@ class LabelQualityDisplay:
     Parameters
     ----------
     quality : array-like of shape (n_samples,)
-        Probability that the label is right.
+        Of the given label, in [0, 1]: a column of :func:`~sklearn_dsink.find_label_issues`.
     group : array-like of shape (n_samples,)
         ``"many"``, ``"medium"`` or ``"few"`` of each row.
-    threshold : float, default=0.25
+    threshold : float, default=0.3
         Where flags begin, drawn as a line.
 
     Attributes
