@@ -1,0 +1,144 @@
+"""D-SINK's calibration beside that of the best peer of each cell, calibrated as its user could.
+
+    python benchmarks/calibration.py --data FOLDER --accuracy docs/_static/accuracy.csv \
+        --out docs/_static/calibration.csv
+
+The best peer of a cell, by the balanced accuracy in accuracy.py's rows, is put into scikit-learn's
+CalibratedClassifierCV: one temperature by five-fold cross-validation. Like D-SINK it sees the
+given labels only. Log-loss and calibration error are those of accuracy.py, on the clean test
+part, its classes weighing alike; D-SINK's are read from accuracy.py's rows, and so are those of
+the peer as it comes and those after the temperature that suits the test part best, which takes
+clean labels that nobody has. A second run does what is missing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from _peers import PEERS
+from accuracy import Task, proba_scores
+from cells import make_cell
+from cleanlab.classification import CleanLearning
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.metrics import balanced_accuracy_score
+
+from sklearn_dsink._seeding import seeded
+
+FIELDS = ("cell", "seed", "peer", "balanced_accuracy", "log_loss", "ece")
+
+
+class CleanLearningOfAllClasses(CleanLearning):
+    """CleanLearning as CalibratedClassifierCV needs it: its classes are named and stay."""
+
+    def fit(self, X: np.ndarray, y: np.ndarray) -> CleanLearningOfAllClasses:
+        super().fit(X, y)
+        self.classes_ = np.unique(y)
+        return self
+
+    def predict_proba(self, X: np.ndarray) -> np.ndarray:
+        proba = np.zeros((len(X), len(self.classes_)))
+        kept = np.searchsorted(self.classes_, self.clf.classes_)  # cleaning may lose a class
+        proba[:, kept] = super().predict_proba(X)
+        return proba
+
+
+def best_peers(rows: pd.DataFrame) -> dict[str, str]:
+    """Name the peer of each cell that is best on average over the seeds."""
+    means = rows.groupby(["cell", "method"], sort=False)["balanced_accuracy"].mean().unstack()
+    peers = [name for name in PEERS if name in means]
+    return means[peers].idxmax(axis=1).to_dict()
+
+
+def calibrated_scores(task: Task, seed: int, peer: str) -> dict[str, Any]:
+    """Fit a peer with its temperature on the given labels, and score it."""
+    model = PEERS[peer].make(seed)
+    if isinstance(model, CleanLearning):
+        model = CleanLearningOfAllClasses(**model.get_params(deep=False))
+    model = CalibratedClassifierCV(model, method="temperature", cv=5, ensemble=False)
+    model.fit(task.X, task.y)
+    proba = np.zeros((len(task.X_test), len(task.classes)))
+    proba[:, model.classes_] = model.predict_proba(task.X_test)
+    predicted = task.classes[proba.argmax(axis=1)]
+    scores = proba_scores(task, proba)
+    return {
+        "balanced_accuracy": round(balanced_accuracy_score(task.cell.y_test, predicted), 4),
+        "log_loss": round(scores["log_loss"], 4),
+        "ece": round(scores["ece"], 4),
+    }
+
+
+def summary(rows: pd.DataFrame, calibrated: pd.DataFrame) -> pd.DataFrame:
+    """One line a cell: D-SINK, and the peer in three ways."""
+    means = rows.drop(columns="seed").groupby(["cell", "method"], sort=False).mean()
+    lines = {}
+    for (cell, peer), runs in calibrated.groupby(["cell", "peer"], sort=False):
+        ours, theirs = means.loc[cell, "D-SINK"], means.loc[cell, peer]
+        lines[cell] = {
+            "best peer": peer,
+            "seeds": len(runs),
+            "log-loss, D-SINK": ours["log_loss"],
+            "peer": theirs["log_loss"],
+            "peer, calibrated": runs["log_loss"].mean(),
+            "peer, by clean labels": theirs["best_log_loss"],
+            "calibration error, D-SINK": ours["ece"],
+            "peer ": theirs["ece"],
+            "peer, calibrated ": runs["ece"].mean(),
+            "peer, by clean labels ": theirs["best_ece"],
+        }
+    return pd.DataFrame(lines).T.rename_axis("cell")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, help="folder of the .npz sets")
+    parser.add_argument("--accuracy", type=Path, required=True, help="CSV of accuracy.py")
+    parser.add_argument("--out", type=Path, required=True, help="CSV, continued if it exists")
+    parser.add_argument("--seeds", type=int, help="default: all that accuracy.py has")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    rows = pd.read_csv(args.accuracy)
+    done = set()
+    if args.out.exists():
+        done = set(pd.read_csv(args.out)[["cell", "seed"]].itertuples(index=False, name=None))
+    seeds = sorted(rows["seed"].unique())[: args.seeds]
+    with args.out.open("a", newline="") as file:
+        writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
+        if file.tell() == 0:
+            writer.writeheader()
+        for seed in map(int, seeds):
+            for cell, peer in best_peers(rows).items():
+                if (cell, seed) in done:
+                    continue
+                task = Task.of(make_cell(cell, seed, args.data))
+                with seeded(seed), warnings.catch_warnings():
+                    warnings.simplefilter("ignore")  # classes of fewer rows than folds
+                    row = {"cell": cell, "seed": seed, "peer": peer}
+                    row |= calibrated_scores(task, seed, peer)
+                writer.writerow(row)
+                file.flush()
+                print(*row.values(), flush=True)
+    table = summary(rows, pd.read_csv(args.out))
+    text = table.map(lambda value: f"{value:.3f}" if isinstance(value, float) else value)
+    text.to_csv(args.out.with_name(args.out.stem + "_summary.csv"))
+    print(text.to_string())
+    for title, end in (("log-loss", ""), ("calibration error", " ")):
+        ours = table[f"{title}, D-SINK"]
+        for way in ("peer", "peer, calibrated", "peer, by clean labels"):
+            theirs = table[way + end].astype(float)
+            print(
+                f"{title}: D-SINK {ours.mean():.3f}, {way} {theirs.mean():.3f}; no worse in "
+                f"{int((ours <= theirs).sum())} of {int(theirs.notna().sum())}"
+            )
+
+
+if __name__ == "__main__":
+    main()
