@@ -202,10 +202,11 @@ def _types_of(estimator: Any) -> tuple[str, ...]:
 class TargetKeeper(Callback):
     """Keep the target after each epoch, and put it back.
 
-    Modules, criterion, optimizers, history and the states of the random generators are kept, of
-    each callback the attributes ending in ``_`` that are numbers, text, tensors or collections of
-    these, and the ``state_dict()`` of those that have one.  Surrogate rows are not: the weights
-    and the potentials from which they were last renewed give the same rows again.
+    Modules, criterion, optimizers, the scale of float16's loss, history and the states of the
+    random generators are kept, of each callback the attributes ending in ``_`` that are numbers,
+    text, tensors or collections of these, and the ``state_dict()`` of those that have one.
+    Surrogate rows are not: the weights and the potentials from which they were last renewed give
+    the same rows again.
 
     Parameters
     ----------
@@ -279,7 +280,7 @@ class TargetKeeper(Callback):
             }
         kept = {
             "modules": modules,
-            "optimizers": _states(net, net._optimizers),
+            "optimizers": _states(net, _steppers(net)),
             "renewal": self._renewal,
             "history": [
                 {key: _plain(value) for key, value in row.items() if key != "batches"}
@@ -316,6 +317,12 @@ class EpochOpening(Callback):
     def on_epoch_begin(self, net: Any, **kwargs: Any) -> None:
         """Pass the word on."""
         self.keeper.begin_epoch()
+
+
+def _steppers(net: Any) -> list[str]:
+    """Name what takes the steps: the optimizers and, for float16, the scale of the loss."""
+    scaled = getattr(net, "grad_scaler_", None) is not None
+    return [*net._optimizers, "grad_scaler"] if scaled else net._optimizers
 
 
 def _states(net: Any, names: list[str]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from ._arrays import FloatArray
 from ._files import replacing
 from .classifier import DSinkClassifier
+from .nets import TabularNet
 from .prediction import check_prior
 from .target import DistillationLoss
 
@@ -73,6 +74,8 @@ def export_onnx(model: DSinkClassifier, path: str | os.PathLike[str]) -> Path:
 
     Notes
     -----
+    The file computes in float32, the default net's mixed precision left out.
+
     ``X`` is what ``model.encoder_.transform`` gives.  For a numeric array without gaps, such as
     embeddings, that is the array itself as float32; tables with categories, dates or missing
     values have to be encoded first, and narrow sparse matrices, which stay sparse, made dense.
@@ -91,9 +94,12 @@ def export_onnx(model: DSinkClassifier, path: str | os.PathLike[str]) -> Path:
     check_is_fitted(model)
     check_prior(model.class_prior, model.classes_)
     net = model.target_
-    module = getattr(net.module_, "_orig_mod", net.module_)  # as it was before torch.compile
+    # As it was before torch.compile.
+    module = copy.deepcopy(getattr(net.module_, "_orig_mod", net.module_))
+    if isinstance(module, TabularNet):
+        module.autocast = None  # no operation of ONNX takes two formats at once
     shift = model._log_shift() + model._log_prior()
-    proba = _Probabilities(copy.deepcopy(module), net.criterion_.outputs, shift).cpu().eval()
+    proba = _Probabilities(module, net.criterion_.outputs, shift).cpu().eval()
     example = torch.zeros(2, model.encoder_.n_features_out_)
     try:
         program = _as_onnx(proba, example)

@@ -11,7 +11,7 @@ import math
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +22,7 @@ from skorch import NeuralNetClassifier
 from skorch.callbacks import Callback
 from torch import nn
 
+from ._precision import LossScalingNet, check_autocast, computing_in
 from .iterators import TensorIterator
 
 # Standardised inputs are squashed smoothly to this absolute value.
@@ -52,7 +53,8 @@ class CosineHead(nn.Module):
 
     def forward(self, h: torch.Tensor) -> torch.Tensor:
         """Return logits of shape (n_samples, n_classes)."""
-        unit_h = nn.functional.normalize(h, dim=1)
+        # In float16 the least length by which a row is divided would be 0, and a row of zeros NaN.
+        unit_h = nn.functional.normalize(h.float(), dim=1)
         unit_weight = nn.functional.normalize(self.weight, dim=1)
         return self.scale * nn.functional.linear(unit_h, unit_weight)
 
@@ -94,9 +96,10 @@ class TabularNet(nn.Module):
     input_noise : float, default=0.0
         Standard deviation of the Gaussian noise added to standardised inputs in training.
 
-    autocast : {"bfloat16"} or None, default=None
-        Whether the layers compute in mixed precision; weights and standardised inputs stay
-        float32. bfloat16 has the range of float32, so that gradients need no scaling.
+    autocast : {"bfloat16", "float16"} or None, default=None
+        Whether the layers compute in mixed precision; weights, standardised inputs and losses
+        stay float32. bfloat16 has the range of float32. float16 has not, so that the loss has to
+        be scaled in training, as the nets of :func:`make_net` do.
 
     References
     ----------
@@ -131,8 +134,7 @@ class TabularNet(nn.Module):
         autocast: str | None = None,
     ) -> None:
         super().__init__()
-        if autocast not in (None, "bfloat16"):
-            raise ValueError(f"autocast must be None or 'bfloat16', got {autocast!r}.")
+        check_autocast(autocast)
         self.autocast = autocast
         self.input_noise = input_noise
         self.register_buffer("center", _float_row(center, n_features, 0.0))
@@ -163,21 +165,16 @@ class TabularNet(nn.Module):
             h = h / torch.sqrt(1 + (h / _CLIP) ** 2)
         else:
             h = self.embedding(h).flatten(1)
-        with self._precision(h):
+        with computing_in(self.autocast, h.device):
             features: torch.Tensor = self.body(h)
         return features
 
     def forward(self, X: torch.Tensor) -> torch.Tensor:
         """Return logits of shape (n_samples, n_classes)."""
         features = self.features(X)
-        with self._precision(features):
+        with computing_in(self.autocast, features.device):
             logits: torch.Tensor = self.head(features)
         return logits.float()
-
-    def _precision(self, h: torch.Tensor) -> AbstractContextManager[Any]:
-        if self.autocast is None:
-            return nullcontext()
-        return torch.autocast(h.device.type, dtype=torch.bfloat16)
 
 
 def quantile_bins(
@@ -299,7 +296,7 @@ def make_net(
     autocast: str | None = None,
     train_split: Any = None,
     module: type[nn.Module] = TabularNet,
-    net_class: type[NeuralNetClassifier] = NeuralNetClassifier,
+    net_class: type[NeuralNetClassifier] = LossScalingNet,
 ) -> NeuralNetClassifier:
     """Build an untrained skorch net around :class:`TabularNet`.
 
@@ -344,14 +341,24 @@ def make_net(
     module : type, default=TabularNet
         Module class; takes the same arguments.
 
-    net_class : type, default=skorch.NeuralNetClassifier
-        Class of the net.
+    net_class : type, default=LossScalingNet
+        Class of the net; the default is skorch.NeuralNetClassifier with scaling for float16.
 
     Returns
     -------
     net : skorch.NeuralNetClassifier
         Not initialised. Its ``predict_proba`` gives the softmax of the logits.
+
+    Raises
+    ------
+    ValueError
+        If ``autocast="float16"`` and `net_class` does not scale the loss.
     """
+    if autocast == "float16" and not issubclass(net_class, LossScalingNet):
+        raise ValueError(
+            f"autocast='float16' needs a net that scales its loss, and {net_class.__name__} does "
+            "not; use autocast='bfloat16' or None."
+        )
     options: dict[str, Any] = {}
     if not verbose:
         options["callbacks__print_log"] = None

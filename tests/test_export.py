@@ -56,6 +56,17 @@ def test_probabilities_are_those_of_the_target_alone(params, tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["target.onnx"]
 
 
+@pytest.mark.parametrize("autocast", ["bfloat16", "float16"])
+def test_mixed_precision_is_left_out(autocast, tmp_path):
+    net = default_net().set_params(module__autocast=autocast)
+    clf = quick(target=net, combine=False).fit(X, Y)
+    found, _ = run(export_onnx(clf, tmp_path / "target.onnx"), X.astype(np.float32))
+    assert clf.target_.module_.autocast == autocast
+    np.testing.assert_allclose(found, clf.predict_proba(X), atol=0.02)
+    clf.target_.module_.autocast = None
+    np.testing.assert_allclose(found, clf.predict_proba(X), atol=1e-5)
+
+
 def test_tables_are_encoded_first(tmp_path):
     frame = pd.DataFrame(X, columns=list("abcd"))
     frame["kind"] = np.where(X[:, 0] > 0, "large", "small")

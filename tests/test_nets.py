@@ -15,14 +15,13 @@ from sklearn.base import clone
 from sklearn.datasets import load_digits, load_iris, load_wine, make_classification
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, cross_val_score, train_test_split
-from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from skorch import NeuralNetClassifier
 from skorch.callbacks import Callback
 from torch import nn
 
-from sklearn_dsink import DSinkClassifier, NetClassifier
+from sklearn_dsink import NetClassifier
 from sklearn_dsink.losses import GCE, LOSSES, LogitAdjusted
 from sklearn_dsink.nets import (
     CosineHead,
@@ -439,42 +438,6 @@ def net_of(data, **options):
         **options,
     )
     return net.fit(X.astype(np.float32), y.astype(np.int64))
-
-
-def test_mixed_precision_gives_what_float32_gives(iris):
-    X = iris[0].astype(np.float32)
-    expected, net = net_of(iris), net_of(iris, autocast="bfloat16")
-    assert all(weight.dtype == torch.float32 for weight in net.module_.parameters())
-    proba = net.predict_proba(X)
-    assert proba.dtype == np.float32
-    gap = abs(proba - expected.predict_proba(X))
-    assert 0 < gap.max() < 0.05
-    assert net.score(X, iris[1]) > 0.85
-    seen = []
-    net.module_.head.register_forward_hook(lambda *facts: seen.append(facts[-1].dtype))
-    net.predict_proba(X)
-    assert seen == [torch.bfloat16]
-
-
-def test_mixed_precision_of_the_target(iris):
-    X, y = iris
-    proba = []
-    for autocast in (None, "bfloat16"):
-        net = make_net(
-            4, 3, criterion=torch.nn.CrossEntropyLoss, n_samples=150, max_epochs=5,
-            autocast=autocast,
-        )  # fmt: skip
-        clf = DSinkClassifier(
-            GaussianNB(), GaussianNB(), net, cv=2, warmup=1, combine=False, random_state=0
-        )
-        proba.append(clf.fit(X, y).predict_proba(X))
-    np.testing.assert_allclose(*proba, atol=0.05)
-    assert (proba[0] != proba[1]).any()
-
-
-def test_precision_without_a_range_is_refused():
-    with pytest.raises(ValueError, match="autocast must be None or 'bfloat16', got 'float16'"):
-        TabularNet(4, 3, autocast="float16")
 
 
 @pytest.mark.slow
