@@ -15,7 +15,7 @@ clean label is needed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize
 from scipy.special import logsumexp
+from sklearn.utils import gen_batches
 
 from ._arrays import FloatArray, column_totals, empty_beside, log_softmax, normalize_rows
 from .noise_model import noise_matrix_from_posterior
@@ -34,8 +35,8 @@ SMOOTHING = 0.01
 _MAX_ROWS = 20_000
 _MAX_EXPONENT = 20.0
 
-# Rows labelled at a time, so that what is made on the way is small beside the rows themselves.
-_BLOCK_ROWS = 10_000
+# Entries worked on at a time, so that what is made on the way fits the cache.
+_BLOCK_SIZE = 2**17
 _RIDGE = 1e-3
 
 # Rows that have to speak for an offset of 1: a class of fewer keeps about what it had.
@@ -111,8 +112,7 @@ class LabelModel:
         first = log_scores[0]
         source = first.proba if isinstance(first, SmoothedLog) else first
         posterior = empty_beside(source, first.shape, first.dtype)
-        for low in range(0, len(y), _BLOCK_ROWS):
-            rows = slice(low, low + _BLOCK_ROWS)
+        for rows in _blocks(first.shape):
             proba = np.exp(self.log_proba([scores[rows] for scores in log_scores]))
             posterior[rows] = normalize_rows(proba * self.noise_matrix.T[y[rows]])
         return posterior
@@ -202,25 +202,29 @@ def fit_label_model(
     n_samples, n_classes = log_scores[0].shape
     weight: FloatArray = np.ones(n_samples) if sample_weight is None else sample_weight
     rows = _some_rows(y, _MAX_ROWS)
-    scores = np.stack([part[rows] for part in log_scores]).astype(np.float64)
+    scores = np.stack([part[rows] for part in log_scores])
     labels, row_weight = y[rows], weight[rows] / weight[rows].mean()
 
     exponents: FloatArray = np.ones(len(scores))
     prior_exponent = 0.0
     share = _class_share(np.eye(n_classes)[labels], row_weight)
-    posterior = np.exp(_pooled(exponents, list(scores), 0.0))
+    posterior = _log_pool(scores, exponents, 0.0)
+    np.exp(posterior, out=posterior)
     noise_matrix = noise_matrix_from_posterior(posterior, labels, row_weight, pseudo_count)
     for _ in range(n_iter):
-        log_eta = _pooled(exponents, list(scores), prior_exponent * np.log(share))
-        posterior = normalize_rows(np.exp(log_eta) * noise_matrix.T[labels])
+        posterior = _log_pool(scores, exponents, prior_exponent * np.log(share))
+        for part in _blocks(posterior.shape):
+            given = noise_matrix.T[labels[part]]
+            posterior[part] = normalize_rows(np.exp(posterior[part]) * given)
         noise_matrix = noise_matrix_from_posterior(posterior, labels, row_weight, pseudo_count)
         share = _class_share(posterior, row_weight)
         exponents, prior_exponent = _fit_exponents(
             scores, np.log(share), posterior, row_weight, exponents, prior_exponent
         )
     exponents, prior_exponent = power * exponents, power * prior_exponent
-    log_eta = _pooled(exponents, list(scores), prior_exponent * np.log(share))
+    log_eta = _log_pool(scores, exponents, prior_exponent * np.log(share))
     offset = _fit_offset(log_eta, share, row_weight)
+    del log_eta, scores
     model = LabelModel(exponents, prior_exponent, share, noise_matrix, offset, posterior, n_iter)
     posterior = model.label(log_scores, y)
     return replace(model, class_share=_class_share(posterior, weight), posterior=posterior)
@@ -231,6 +235,20 @@ def _pooled(
 ) -> FloatArray:
     total = sum(t * scores for t, scores in zip(exponents, log_scores, strict=True))
     return log_softmax(np.asarray(total + log_prior))
+
+
+def _blocks(shape: tuple[int, ...]) -> Iterator[slice]:
+    yield from gen_batches(shape[0], max(_BLOCK_SIZE // shape[1], 1))
+
+
+def _log_pool(
+    scores: FloatArray, exponents: FloatArray, log_prior: FloatArray | float
+) -> FloatArray:
+    """Pool the models for all rows, in float64."""
+    log_eta = np.empty(scores.shape[1:])
+    for part in _blocks(log_eta.shape):
+        log_eta[part] = _pooled(exponents, list(scores[:, part].astype(np.float64)), log_prior)
+    return log_eta
 
 
 def _class_share(posterior: FloatArray, weight: FloatArray) -> FloatArray:
@@ -250,16 +268,19 @@ def _fit_exponents(
     """Maximise the expected log-likelihood in (t, a), held a little to where they are."""
     n_models, n_samples, _ = scores.shape
     start = np.append(exponents, prior_exponent)
-    share = (weight / n_samples)[:, None]
+    target = posterior * (weight / n_samples)[:, None]
 
     def negative(theta: FloatArray) -> tuple[float, FloatArray]:
-        logits = np.tensordot(theta[:-1], scores, 1) + theta[-1] * log_share
-        log_eta = log_softmax(logits)
-        gap = share * (posterior - np.exp(log_eta))
-        gradient = np.append(np.tensordot(scores, gap, ([1, 2], [0, 1])), gap.sum(0) @ log_share)
         moved = theta - start
-        value = -np.sum(share * posterior * log_eta) + _RIDGE * moved @ moved
-        return float(value), -gradient + 2 * _RIDGE * moved
+        value, gradient = _RIDGE * moved @ moved, 2 * _RIDGE * moved
+        for part in _blocks(posterior.shape):
+            some, wanted = scores[:, part].astype(np.float64), target[part]
+            log_eta = log_softmax(np.tensordot(theta[:-1], some, 1) + theta[-1] * log_share)
+            gap = (weight[part] / n_samples)[:, None] * np.exp(log_eta) - wanted
+            value -= np.vdot(wanted, log_eta)
+            gradient[:-1] += some.reshape(n_models, -1) @ gap.ravel()
+            gradient[-1] += gap.sum(axis=0) @ log_share
+        return float(value), gradient
 
     bounds = [(0.0, _MAX_EXPONENT)] * n_models + [(0.0, 1.0)]
     theta = minimize(
@@ -273,11 +294,14 @@ def _fit_offset(log_eta: FloatArray, share: FloatArray, weight: FloatArray) -> F
     totals = share * weight.sum()
 
     def semi_dual(offset: FloatArray) -> tuple[float, FloatArray]:
-        normalizer = logsumexp(log_eta + offset, axis=1, keepdims=True)
-        reached = weight @ np.exp(log_eta + offset - normalizer)
-        value = weight @ normalizer[:, 0] - totals @ offset
         ridge = _OFFSET_ROWS * offset
-        return float(value + ridge @ offset / 2), reached - totals + ridge
+        value, gradient = (ridge / 2 - totals) @ offset, ridge - totals
+        for part in _blocks(log_eta.shape):
+            shifted = log_eta[part] + offset
+            normalizer = logsumexp(shifted, axis=1, keepdims=True)
+            value += weight[part] @ normalizer[:, 0]
+            gradient += weight[part] @ np.exp(shifted - normalizer)
+        return float(value), gradient
 
     start = np.zeros(len(share))
     return np.asarray(minimize(semi_dual, start, jac=True, method="L-BFGS-B").x)
