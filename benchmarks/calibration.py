@@ -30,6 +30,7 @@ from sklearn.calibration import CalibratedClassifierCV
 from sklearn.metrics import balanced_accuracy_score
 
 from sklearn_dsink._seeding import seeded
+from sklearn_dsink.folds import deal_folds
 
 FIELDS = ("cell", "seed", "peer", "balanced_accuracy", "log_loss", "ece")
 
@@ -61,7 +62,8 @@ def calibrated_scores(task: Task, seed: int, peer: str) -> dict[str, Any]:
     model = PEERS[peer].make(seed)
     if isinstance(model, CleanLearning):
         model = CleanLearningOfAllClasses(**model.get_params(deep=False))
-    model = CalibratedClassifierCV(model, method="temperature", cv=5, ensemble=False)
+    folds = deal_folds(task.y, 5, np.random.RandomState(seed))  # of classes with few rows too
+    model = CalibratedClassifierCV(model, method="temperature", cv=folds, ensemble=False)
     model.fit(task.X, task.y)
     proba = np.zeros((len(task.X_test), len(task.classes)))
     proba[:, model.classes_] = model.predict_proba(task.X_test)
@@ -120,7 +122,7 @@ def main() -> None:
                     continue
                 task = Task.of(make_cell(cell, seed, args.data))
                 with seeded(seed), warnings.catch_warnings():
-                    warnings.simplefilter("ignore")  # classes of fewer rows than folds
+                    warnings.simplefilter("ignore")  # a fold may lack a class of one row
                     row = {"cell": cell, "seed": seed, "peer": peer}
                     row |= calibrated_scores(task, seed, peer)
                 writer.writerow(row)
