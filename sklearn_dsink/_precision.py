@@ -140,6 +140,15 @@ class LossScalingNet(NeuralNetClassifier):
             )
 
 
+def check_scales(net_class: type[NeuralNetClassifier]) -> None:
+    """Raise a ValueError unless nets of this class scale their loss."""
+    if not issubclass(net_class, LossScalingNet):
+        raise ValueError(
+            f"autocast='float16' needs a net that scales its loss, and {net_class.__name__} does "
+            "not; use autocast='bfloat16' or None, or a net of sklearn_dsink.nets.make_net."
+        )
+
+
 def _needs_closure(optimizer: torch.optim.Optimizer) -> bool:
     """Whether it evaluates the loss itself, as LBFGS does, several times a step."""
     closure = inspect.signature(optimizer.step).parameters.get("closure")

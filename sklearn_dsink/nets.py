@@ -22,7 +22,7 @@ from skorch import NeuralNetClassifier
 from skorch.callbacks import Callback
 from torch import nn
 
-from ._precision import LossScalingNet, check_autocast, computing_in
+from ._precision import LossScalingNet, check_autocast, check_scales, computing_in
 from .iterators import TensorIterator
 
 # Standardised inputs are squashed smoothly to this absolute value.
@@ -354,11 +354,8 @@ def make_net(
     ValueError
         If ``autocast="float16"`` and `net_class` does not scale the loss.
     """
-    if autocast == "float16" and not issubclass(net_class, LossScalingNet):
-        raise ValueError(
-            f"autocast='float16' needs a net that scales its loss, and {net_class.__name__} does "
-            "not; use autocast='bfloat16' or None."
-        )
+    if autocast == "float16":
+        check_scales(net_class)
     options: dict[str, Any] = {}
     if not verbose:
         options["callbacks__print_log"] = None

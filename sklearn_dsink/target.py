@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from ._arrays import FloatArray
+from ._precision import check_scales
 from ._progress import EpochProgress
 from ._seeding import seeded
 from .checkpoint import EpochOpening, TargetKeeper
@@ -374,6 +375,9 @@ def _train(
     """
     if not net.initialized_:
         net.initialize()
+    module = getattr(net.module_, "_orig_mod", net.module_)  # as it was before torch.compile
+    if isinstance(module, TabularNet) and module.autocast == "float16":
+        check_scales(type(net))
     own_callbacks = list(net.callbacks_)
     if renewal is not None:  # first, so that the others find its figures in the history
         net.callbacks_.insert(0, ("renewal", renewal))

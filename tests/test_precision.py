@@ -126,6 +126,9 @@ def test_a_net_that_does_not_scale_is_refused():
     with pytest.raises(ValueError, match=message):
         net_of(autocast="float16", net_class=NeuralNetClassifier)
     net_of(autocast="bfloat16", net_class=NeuralNetClassifier)
+    own = net_of(net_class=NeuralNetClassifier).set_params(module__autocast="float16")
+    with pytest.raises(ValueError, match=message):
+        quick(target=own).fit(X, Y)
 
 
 # --- The scale of the loss in float16 ------------------------------------------------------
