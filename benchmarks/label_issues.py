@@ -14,7 +14,7 @@ precision that was expected beside the one that came true, and how far the noise
 class shares are from the truth. cleanlab is used as it comes, except that its ranking is shown in
 both its scores. The threshold of the flags was chosen on other draws of the same cells:
 
-    python benchmarks/label_issues.py --data FOLDER --fit --first-seed 10 --seeds 4 --cells ...
+    python benchmarks/label_issues.py --data FOLDER --fit --first-seed 30 --seeds 18 --cells ...
 """
 
 from __future__ import annotations
@@ -173,6 +173,14 @@ def run(name: str, seed: int, data: Path | None, fit: bool) -> dict[str, Any]:
     }
 
 
+def rounded(found: dict[str, Any]) -> dict[str, Any]:
+    """Keep four decimals of every figure."""
+    kept: dict[str, Any] = json.loads(
+        json.dumps(found), parse_float=lambda text: round(float(text), 4)
+    )
+    return kept
+
+
 def mean(runs: list[dict[str, Any]], *path: str) -> float:
     """Mean over the seeds of one figure."""
     values = []
@@ -271,9 +279,9 @@ def main() -> None:
         for seed in seeds:
             key = f"{name}/{seed}"
             if key not in done:
-                done[key] = run(name, seed, args.data, args.fit)
+                done[key] = rounded(run(name, seed, args.data, args.fit))
                 if args.out:
-                    args.out.write_text(json.dumps(done, indent=1))
+                    args.out.write_text(json.dumps(done) + "\n")
     report({name: [done[f"{name}/{s}"] for s in seeds] for name in names})
 
 
