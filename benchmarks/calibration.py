@@ -77,24 +77,24 @@ def calibrated_scores(task: Task, seed: int, peer: str) -> dict[str, Any]:
 
 
 def summary(rows: pd.DataFrame, calibrated: pd.DataFrame) -> pd.DataFrame:
-    """One line a cell: D-SINK, and the peer in three ways."""
+    """Give one line a cell and score: D-SINK, and the peer in three ways."""
     means = rows.drop(columns="seed").groupby(["cell", "method"], sort=False).mean()
-    lines = {}
+    lines = []
     for (cell, peer), runs in calibrated.groupby(["cell", "peer"], sort=False):
-        ours, theirs = means.loc[cell, "D-SINK"], means.loc[cell, peer]
-        lines[cell] = {
-            "best peer": peer,
-            "seeds": len(runs),
-            "log-loss, D-SINK": ours["log_loss"],
-            "peer": theirs["log_loss"],
-            "peer, calibrated": runs["log_loss"].mean(),
-            "peer, by clean labels": theirs["best_log_loss"],
-            "calibration error, D-SINK": ours["ece"],
-            "peer ": theirs["ece"],
-            "peer, calibrated ": runs["ece"].mean(),
-            "peer, by clean labels ": theirs["best_ece"],
-        }
-    return pd.DataFrame(lines).T.rename_axis("cell")
+        ours, theirs = means.loc[(cell, "D-SINK")], means.loc[(cell, peer)]
+        for title, score in (("log-loss", "log_loss"), ("calibration error", "ece")):
+            lines.append(
+                {
+                    "score": title,
+                    "cell": cell,
+                    "D-SINK": ours[score],
+                    "best peer": peer,
+                    "as it comes": theirs[score],
+                    "calibrated on given labels": runs[score].mean(),
+                    "on the clean test part": theirs[f"best_{score}"],
+                }
+            )
+    return pd.DataFrame(lines).sort_values("score", kind="stable", ascending=False)
 
 
 def main() -> None:
@@ -129,16 +129,16 @@ def main() -> None:
                 file.flush()
                 print(*row.values(), flush=True)
     table = summary(rows, pd.read_csv(args.out))
-    text = table.map(lambda value: f"{value:.3f}" if isinstance(value, float) else value)
-    text.to_csv(args.out.with_name(args.out.stem + "_summary.csv"))
-    print(text.to_string())
-    for title, end in (("log-loss", ""), ("calibration error", " ")):
-        ours = table[f"{title}, D-SINK"]
-        for way in ("peer", "peer, calibrated", "peer, by clean labels"):
-            theirs = table[way + end].astype(float)
+    path = args.out.with_name(args.out.stem + "_summary.csv")
+    table.to_csv(path, index=False, float_format="%.3f", lineterminator="\n")
+    print(path.read_text())
+    for title, cells in table.groupby("score", sort=False):
+        for way in table.columns[4:]:
+            known = cells.dropna(subset=[way])
+            better = known["D-SINK"] <= known[way]
             print(
-                f"{title}: D-SINK {ours.mean():.3f}, {way} {theirs.mean():.3f}; no worse in "
-                f"{int((ours <= theirs).sum())} of {int(theirs.notna().sum())}"
+                f"{title}, peer {way}: {known[way].mean():.3f}, D-SINK "
+                f"{known['D-SINK'].mean():.3f}, no worse in {better.sum()} of {len(known)}"
             )
 
 
