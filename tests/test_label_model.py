@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sklearn_dsink import label_model
 from sklearn_dsink.label_model import fit_label_model, smooth_log
 
 
@@ -109,6 +110,20 @@ def test_renaming_classes_renames_the_answer():
         [smooth_log(proba[:, np.argsort(order)]) for proba in probas], order[y]
     )
     np.testing.assert_allclose(renamed.posterior[:, order], model.posterior, atol=1e-3)
+
+
+def test_blocks_of_rows_change_nothing_but_the_rounding(monkeypatch):
+    _, y, _, probas = simulate()
+    scores = [smooth_log(proba) for proba in probas]
+    weight = np.random.default_rng(0).uniform(0.5, 1.5, len(y))
+    weight /= weight.mean()
+    models = []
+    for size in (10**9, 100):
+        monkeypatch.setattr(label_model, "_BLOCK_SIZE", size)
+        models.append(fit_label_model(scores, y, sample_weight=weight))
+    for name in ("exponents", "noise_matrix", "class_share", "offset", "posterior"):
+        whole, by_blocks = (getattr(model, name) for model in models)
+        np.testing.assert_allclose(by_blocks, whole, atol=1e-6)
 
 
 def test_weights_of_one_change_nothing():

@@ -100,7 +100,7 @@ def frozen_pair(X, y, n_classes):
 def test_mapped_rows_leave_nothing_of_their_size_in_memory(tmp_path, monkeypatch, dtype):
     """Neither a copy of X nor a matrix of rows by classes: they are in files, as X is."""
     monkeypatch.setattr(label_model, "_MAX_ROWS", 1000)
-    monkeypatch.setattr(label_model, "_BLOCK_ROWS", 1000)
+    monkeypatch.setattr(label_model, "_BLOCK_SIZE", 2**16)
     monkeypatch.setattr(crossfit, "_PREDICTED_SIZE", 2**16)
     monkeypatch.setattr(inputs, "_BLOCK_SIZE", 2**16)
     monkeypatch.setattr(inputs, "_MEDIAN_ROWS", 1000)
