@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from sklearn.utils import check_array, check_consistent_length
+from sklearn.utils import check_array, check_consistent_length, gen_batches
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from ._arrays import FloatArray
-from .label_model import smooth_log
+from .label_model import smooth
 
 __all__ = ["class_groups", "class_summary", "find_label_issues", "noisy_pairs"]
 
@@ -24,6 +24,9 @@ GROUPS = ("many", "medium", "few")
 
 #: Labels of a lower quality are flagged; chosen by ``benchmarks/label_issues.py``.
 FLAGGED_BELOW = 0.3
+
+# Rows looked at together, so that what is made on the way is small beside the matrices given.
+_BLOCK_ROWS = 10_000
 
 
 def class_groups(
@@ -350,13 +353,16 @@ def _label_quality(
     The surrogate label has seen the given label and how often it is right, the auxiliary has not:
     where a class is small, the one keeps too many labels and the other too few.
     """
-    views = surrogate_labels.copy()
-    if noise_proba is not None:
-        views = np.sqrt(views * np.exp(smooth_log(noise_proba)))
-    rows = np.arange(len(codes))
-    own = views[rows, codes]
-    views[rows, codes] = 0.0
-    return np.asarray(own / (own + views.max(axis=1)))
+    quality = np.empty(len(codes))
+    for part in gen_batches(len(codes), _BLOCK_ROWS):
+        views, given = surrogate_labels[part].copy(), codes[part]
+        if noise_proba is not None:
+            views = np.sqrt(views * smooth(noise_proba[part]))
+        rows = np.arange(len(given))
+        own = views[rows, given]
+        views[rows, given] = 0.0
+        quality[part] = own / (own + views.max(axis=1))
+    return quality
 
 
 def _row_index(index: Any, n_samples: int) -> pd.Index[Any]:

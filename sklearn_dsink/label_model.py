@@ -118,9 +118,14 @@ class LabelModel:
         return posterior
 
 
+def smooth(proba: FloatArray) -> FloatArray:
+    """Mix a share of the uniform distribution into probabilities."""
+    return (1.0 - SMOOTHING) * proba + SMOOTHING / proba.shape[1]
+
+
 def smooth_log(proba: FloatArray) -> FloatArray:
     """Logarithm of probabilities that keep a share of the uniform distribution."""
-    return np.log((1.0 - SMOOTHING) * proba + SMOOTHING / proba.shape[1])
+    return np.log(smooth(proba))
 
 
 class SmoothedLog:

@@ -10,6 +10,7 @@ from sklearn.ensemble import ExtraTreesClassifier
 from sklearn.metrics import average_precision_score, roc_auc_score
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
+from sklearn_dsink import inspection
 from sklearn_dsink.datasets import flip_labels, make_long_tailed
 from sklearn_dsink.inspection import (
     FLAGGED_BELOW,
@@ -18,7 +19,7 @@ from sklearn_dsink.inspection import (
     find_label_issues,
     noisy_pairs,
 )
-from sklearn_dsink.label_model import smooth_log
+from sklearn_dsink.label_model import smooth
 from sklearn_dsink.noise_model import estimate_noise_matrix, label_posterior
 
 
@@ -81,7 +82,7 @@ def test_quality_sets_the_given_label_against_its_strongest_rival(long_tail):
     assert np.allclose(issues["suggested_proba"], q.max(axis=1))
     assert (issues["is_issue"] == (issues["quality"] < FLAGGED_BELOW)).all()
     # A draw is where both views together like another class as much.
-    both = q * np.exp(smooth_log(proba))
+    both = q * smooth(proba)
     assert ((issues["quality"] >= 0.5) == (both[rows, y] == both.max(axis=1))).all()
     alone = find_label_issues(y, q).sort_index()["quality"].to_numpy()
     rival = np.where(np.eye(4)[y] > 0, -1, q).max(axis=1)
@@ -95,6 +96,13 @@ def test_two_classes_and_no_auxiliary_make_quality_the_probability_of_the_label(
     q = np.array([[0.9, 0.1], [0.3, 0.7], [1.0, 0.0], [1.0, 0.0]])
     issues = find_label_issues([0, 0, 0, 1], q).sort_index()
     assert np.allclose(issues["quality"], [0.9, 0.3, 1.0, 0.0])
+
+
+def test_quality_is_found_block_by_block(long_tail, monkeypatch):
+    _, y, proba, q = long_tail
+    expected = find_label_issues(y, q, noise_proba=proba)
+    monkeypatch.setattr(inspection, "_BLOCK_ROWS", 7)
+    pd.testing.assert_frame_equal(find_label_issues(y, q, noise_proba=proba), expected)
 
 
 def test_quality_falls_with_an_auxiliary_that_disagrees():
