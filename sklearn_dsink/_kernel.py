@@ -37,6 +37,10 @@ CURVATURE_ROWS = 4096
 # Rows of them whose products are added up at a time.
 OVERLAP_ROWS = 512
 
+# Columns from which numpy's sum of products a row is faster than BLAS's matrix times vector: 1.3
+# against 2.1 ms at 100,000 x 100, but 9.6 against 3.8 ms at 1,000,000 x 10.
+LONG_ROW = 64
+
 # Below this many entries handing work to threads costs more than it saves.
 MIN_THREADED_SIZE = 2**20
 
@@ -126,6 +130,13 @@ def exp_rows(
     if xp is np:
         return np.exp(scores, out=out, dtype=scores.dtype, casting="same_kind")
     return out.copy_(xp.exp(scores))
+
+
+def _weigh_columns(block: Array, scale: Array) -> Array:
+    """Return ``block @ scale``."""
+    if namespace(block) is np and block.shape[1] >= LONG_ROW:
+        return np.vecdot(block, scale)
+    return block @ scale
 
 
 def _sum_rows(ratio: Array, block: Array) -> Array:
@@ -274,7 +285,7 @@ class GibbsKernel:
                 if not self._written:
                     self._write(rows, self.shift)
                 block = self.matrix[rows]
-                ratio = block @ scale
+                ratio = _weigh_columns(block, scale)
                 if self.weight is None:
                     ratio = 1.0 / ratio
                 else:
