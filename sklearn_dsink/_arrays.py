@@ -4,16 +4,27 @@ from __future__ import annotations
 
 import mmap
 import tempfile
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from sklearn.utils import gen_batches
 
 FloatArray = npt.NDArray[np.floating[Any]]
 
 #: Probabilities are clipped here before a logarithm: an exact zero would veto a class for good.
 PROBA_FLOOR = 1e-6
+
+# Entries worked on at a time, so that what is made on the way fits the cache: a quarter of a MiB
+# each in float64.
+_BLOCK_SIZE = 2**15
+
+
+def cache_blocks(shape: tuple[int, ...]) -> Iterator[slice]:
+    """Cut the rows of a matrix into slices on which temporary arrays are small."""
+    yield from gen_batches(shape[0], max(_BLOCK_SIZE // shape[1], 1))
 
 
 def normalize_rows(values: FloatArray) -> FloatArray:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from itertools import combinations
+from itertools import combinations, groupby
 from pathlib import Path
 from typing import Any
 
@@ -112,8 +112,8 @@ def run_jobs(
     verbose: int = 0,
     checkpoint: Checkpoint | None = None,
     fit_timeout: float | None = None,
-) -> list[Any]:
-    """Run fits side by side.
+) -> Iterator[Any]:
+    """Run fits side by side, and give each result when it is there.
 
     Parameters
     ----------
@@ -137,9 +137,9 @@ def run_jobs(
         Seconds that one fit with its predictions may take.  Each then runs in a process that can
         be killed, as many at a time as with `n_jobs`.
 
-    Returns
-    -------
-    results : list
+    Yields
+    ------
+    result : ndarray or classifier
         In the order of the jobs: probabilities of the rows to predict, or the fitted model.
 
     Raises
@@ -149,7 +149,6 @@ def run_jobs(
     """
     progress = Progress(title, len(jobs), verbose)
     places = [None] * len(jobs) if checkpoint is None else checkpoint.next_stage(len(jobs))
-    results = []
     limited = nullcontext() if fit_timeout is None else LimitedWorkers(fit_timeout)
     with limited as workers:
         done = Parallel(
@@ -168,10 +167,16 @@ def run_jobs(
                     UserWarning,
                     stacklevel=2,
                 )
-            results.append(result)
             progress.advance()
+            yield result
     progress.close()
-    return results
+
+
+def by_auxiliary(
+    jobs: Sequence[Job], results: Iterable[Any]
+) -> Iterator[tuple[str, Iterator[tuple[Job, Any]]]]:
+    """Group jobs and results by the auxiliary's name; each group is to be used up in its turn."""
+    return groupby(zip(jobs, results, strict=True), key=lambda done: done[0].name)
 
 
 def _run_or_read(
@@ -357,12 +362,13 @@ def fit_auxiliaries(
     """
     n_samples = len(y)
     heavy = np.arange(n_samples) if sample_weight is None else np.flatnonzero(sample_weight > 0)
-    parts: list[tuple[Rows, Rows | None, str]] = [(heavy, None, "all rows")]
+    # Auxiliaries share rows and labels, which of many rows and folds are not small.
+    parts: list[tuple[Rows, Any, Rows | None, str]] = [(heavy, y[heavy], None, "all rows")]
     for held_out in _held_out(folds, nested):
         test = np.concatenate([folds[k][1] for k in held_out]) if folds else None
         train = heavy if test is None else np.setdiff1d(heavy, test)
         number = " and ".join(str(k + 1) for k in held_out)
-        parts.append((train, test, f"all but fold {number} of {len(folds or [])}"))
+        parts.append((train, y[train], test, f"all but fold {number} of {len(folds or [])}"))
 
     prepared: dict[str, tuple[Any, dict[str, Any], int]] = {}
     jobs = []
@@ -383,11 +389,11 @@ def fit_auxiliaries(
         if is_frozen(template):
             continue
         shortcut = folds is not None and leaves_out(template)
-        for train, test, stage in parts[:1] if shortcut else parts:
+        for train, labels, test, stage in parts[:1] if shortcut else parts:
             own = take_params(params, train, n_samples)
-            jobs.append(Job(name, template, train, y[train], own, seed, stage, test))
+            jobs.append(Job(name, template, train, labels, own, seed, stage, test))
         if shortcut:
-            tests = tuple(test for _, test, _ in parts if test is not None)
+            tests = tuple(test for _, _, test, _ in parts if test is not None)
             everything, stage = np.arange(n_samples), "all but some rows"
             jobs.append(Job(name, template, everything, y, params, seed, stage, parts=tests))
 
@@ -401,10 +407,23 @@ def fit_auxiliaries(
         checkpoint=checkpoint,
         fit_timeout=fit_timeout,
     )
-    return {
-        name: _gather(name, prepared[name], jobs, results, X, folds, nested, classes, class_share)
-        for name in auxiliaries
-    }
+    models, probas = {}, {}
+    for name, done in by_auxiliary(jobs, results):
+        _, models[name] = next(done)
+        if folds is not None:
+            probas[name] = _out_of_fold(done, X, folds, nested, len(classes))
+
+    fitted = {}
+    for name, (template, params, seed) in prepared.items():
+        model = models.get(name, template)  # a frozen one is its own
+        if name in probas:
+            proba, unseen = probas[name]
+        else:
+            proba = _predict(model, X, None, classes, class_share, name)
+            every_fold = (len(folds or []), *proba.shape)
+            unseen = np.broadcast_to(proba, every_fold) if nested else None
+        fitted[name] = Auxiliary(model, proba, template, params, seed, unseen)
+    return fitted
 
 
 def _held_out(folds: list[Fold] | None, nested: bool) -> list[tuple[int, ...]]:
@@ -421,42 +440,24 @@ def _answers(job: Job, result: FloatArray) -> list[tuple[Rows, FloatArray]]:
     return list(zip(job.parts, np.split(result, ends), strict=True))
 
 
-def _gather(
-    name: str,
-    prepared: tuple[Any, dict[str, Any], int],
-    jobs: Sequence[Job],
-    results: Sequence[Any],
-    X: Any,
-    folds: list[Fold] | None,
-    nested: bool,
-    classes: npt.NDArray[Any],
-    class_share: FloatArray,
-) -> Auxiliary:
-    """Put the results of one auxiliary's jobs together."""
-    template, params, seed = prepared
-    own = [(job, result) for job, result in zip(jobs, results, strict=True) if job.name == name]
-    model = own[0][1] if own else template
-    answers = [answer for job, result in own[1:] for answer in _answers(job, result)]
-    n_samples, n_classes = X.shape[0], len(classes)
-    if folds is None or not own:
-        proba = _predict(model, X, None, classes, class_share, name)
-        unseen = np.broadcast_to(proba, (len(folds or []), n_samples, n_classes))
-        return Auxiliary(model, proba, template, params, seed, unseen if nested else None)
-
+def _out_of_fold(
+    done: Iterable[tuple[Job, Any]], X: Any, folds: list[Fold], nested: bool, n_classes: int
+) -> tuple[FloatArray, FloatArray | None]:
+    """Put one auxiliary's probabilities together, each answer as it comes."""
+    answers = (answer for job, result in done for answer in _answers(job, result))
+    n_samples = X.shape[0]
     dtype = _kept_dtype(n_samples * n_classes)
     if not nested:
         proba = empty_beside(X, (n_samples, n_classes), dtype)
         for rows, result in answers:
             proba[rows] = result
-        return Auxiliary(model, proba, template, params, seed)
+        return proba, None
     proba = np.zeros((n_samples, n_classes), dtype=np.float32)
-    for rows, result in answers:
-        proba[rows] += result
     unseen = np.full((len(folds), n_samples, n_classes), 1.0 / n_classes, dtype=dtype)
-    for (_, result), (first, second) in zip(answers, _held_out(folds, nested), strict=True):
+    for (rows, result), (first, second) in zip(answers, _held_out(folds, nested), strict=True):
+        proba[rows] += result
         n_first = len(folds[first][1])
         # Without fold `first`, what this model says of fold `second` may be used; and vice versa.
         unseen[second, folds[first][1]] = result[:n_first]
         unseen[first, folds[second][1]] = result[n_first:]
-    proba = normalize_rows(proba).astype(dtype, copy=False)
-    return Auxiliary(model, proba, template, params, seed, unseen)
+    return normalize_rows(proba).astype(dtype, copy=False), unseen

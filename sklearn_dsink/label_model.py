@@ -15,7 +15,7 @@ clean label is needed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,9 +23,15 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize
 from scipy.special import logsumexp
-from sklearn.utils import gen_batches
 
-from ._arrays import FloatArray, column_totals, empty_beside, log_softmax, normalize_rows
+from ._arrays import (
+    FloatArray,
+    cache_blocks,
+    column_totals,
+    empty_beside,
+    log_softmax,
+    normalize_rows,
+)
 from .noise_model import noise_matrix_from_posterior
 
 # Share of the uniform distribution mixed into each model: a forest's exact zero is no proof.
@@ -35,8 +41,6 @@ SMOOTHING = 0.01
 _MAX_ROWS = 20_000
 _MAX_EXPONENT = 20.0
 
-# Entries worked on at a time, so that what is made on the way fits the cache.
-_BLOCK_SIZE = 2**17
 _RIDGE = 1e-3
 
 # Rows that have to speak for an offset of 1: a class of fewer keeps about what it had.
@@ -112,7 +116,7 @@ class LabelModel:
         first = log_scores[0]
         source = first.proba if isinstance(first, SmoothedLog) else first
         posterior = empty_beside(source, first.shape, first.dtype)
-        for rows in _blocks(first.shape):
+        for rows in cache_blocks(first.shape):
             proba = np.exp(self.log_proba([scores[rows] for scores in log_scores]))
             posterior[rows] = normalize_rows(proba * self.noise_matrix.T[y[rows]])
         return posterior
@@ -207,32 +211,37 @@ def fit_label_model(
     n_samples, n_classes = log_scores[0].shape
     weight: FloatArray = np.ones(n_samples) if sample_weight is None else sample_weight
     rows = _some_rows(y, _MAX_ROWS)
-    scores = np.stack([part[rows] for part in log_scores])
     labels, row_weight = y[rows], weight[rows] / weight[rows].mean()
+    dtype = np.result_type(*[part.dtype for part in log_scores])
+    scores = np.empty((len(log_scores), len(labels), n_classes), dtype)
+    for part in cache_blocks(scores.shape[1:]):
+        scores[:, part] = [every_row[rows[part]] for every_row in log_scores]
 
     exponents: FloatArray = np.ones(len(scores))
     prior_exponent = 0.0
-    share = _class_share(np.eye(n_classes)[labels], row_weight)
-    posterior = _log_pool(scores, exponents, 0.0)
+    share = _smoothed_share(np.bincount(labels, weights=row_weight, minlength=n_classes))
+    posterior = _log_pool(scores, exponents, 0.0, np.empty(scores.shape[1:]))
     np.exp(posterior, out=posterior)
     noise_matrix = noise_matrix_from_posterior(posterior, labels, row_weight, pseudo_count)
     for _ in range(n_iter):
-        posterior = _log_pool(scores, exponents, prior_exponent * np.log(share))
-        for part in _blocks(posterior.shape):
+        posterior = _log_pool(scores, exponents, prior_exponent * np.log(share), posterior)
+        for part in cache_blocks(posterior.shape):
             given = noise_matrix.T[labels[part]]
             posterior[part] = normalize_rows(np.exp(posterior[part]) * given)
         noise_matrix = noise_matrix_from_posterior(posterior, labels, row_weight, pseudo_count)
-        share = _class_share(posterior, row_weight)
+        share = _smoothed_share(column_totals(posterior, row_weight))
         exponents, prior_exponent = _fit_exponents(
             scores, np.log(share), posterior, row_weight, exponents, prior_exponent
         )
     exponents, prior_exponent = power * exponents, power * prior_exponent
-    log_eta = _log_pool(scores, exponents, prior_exponent * np.log(share))
+    log_eta = _log_pool(scores, exponents, prior_exponent * np.log(share), posterior)
     offset = _fit_offset(log_eta, share, row_weight)
-    del log_eta, scores
-    model = LabelModel(exponents, prior_exponent, share, noise_matrix, offset, posterior, n_iter)
+    del scores, log_eta, posterior
+    none = np.empty((0, n_classes))
+    model = LabelModel(exponents, prior_exponent, share, noise_matrix, offset, none, n_iter)
     posterior = model.label(log_scores, y)
-    return replace(model, class_share=_class_share(posterior, weight), posterior=posterior)
+    share = _smoothed_share(column_totals(posterior, weight))
+    return replace(model, class_share=share, posterior=posterior)
 
 
 def _pooled(
@@ -242,24 +251,18 @@ def _pooled(
     return log_softmax(np.asarray(total + log_prior))
 
 
-def _blocks(shape: tuple[int, ...]) -> Iterator[slice]:
-    yield from gen_batches(shape[0], max(_BLOCK_SIZE // shape[1], 1))
-
-
 def _log_pool(
-    scores: FloatArray, exponents: FloatArray, log_prior: FloatArray | float
+    scores: FloatArray, exponents: FloatArray, log_prior: FloatArray | float, out: FloatArray
 ) -> FloatArray:
     """Pool the models for all rows, in float64."""
-    log_eta = np.empty(scores.shape[1:])
-    for part in _blocks(log_eta.shape):
-        log_eta[part] = _pooled(exponents, list(scores[:, part].astype(np.float64)), log_prior)
-    return log_eta
+    for part in cache_blocks(out.shape):
+        out[part] = _pooled(exponents, list(scores[:, part].astype(np.float64)), log_prior)
+    return out
 
 
-def _class_share(posterior: FloatArray, weight: FloatArray) -> FloatArray:
-    """Totals with one row added to each class, so that none vanishes."""
-    totals = column_totals(posterior, weight) + 1.0
-    return np.asarray(totals / totals.sum())
+def _smoothed_share(totals: npt.NDArray[Any]) -> FloatArray:
+    """Shares of class totals with one row added to each, so that none vanishes."""
+    return np.asarray((totals + 1.0) / (totals + 1.0).sum())
 
 
 def _fit_exponents(
@@ -273,15 +276,15 @@ def _fit_exponents(
     """Maximise the expected log-likelihood in (t, a), held a little to where they are."""
     n_models, n_samples, _ = scores.shape
     start = np.append(exponents, prior_exponent)
-    target = posterior * (weight / n_samples)[:, None]
+    mass = (weight / n_samples)[:, None]
 
     def negative(theta: FloatArray) -> tuple[float, FloatArray]:
         moved = theta - start
         value, gradient = _RIDGE * moved @ moved, 2 * _RIDGE * moved
-        for part in _blocks(posterior.shape):
-            some, wanted = scores[:, part].astype(np.float64), target[part]
+        for part in cache_blocks(posterior.shape):
+            some, wanted = scores[:, part].astype(np.float64), posterior[part] * mass[part]
             log_eta = log_softmax(np.tensordot(theta[:-1], some, 1) + theta[-1] * log_share)
-            gap = (weight[part] / n_samples)[:, None] * np.exp(log_eta) - wanted
+            gap = mass[part] * np.exp(log_eta) - wanted
             value -= np.vdot(wanted, log_eta)
             gradient[:-1] += some.reshape(n_models, -1) @ gap.ravel()
             gradient[-1] += gap.sum(axis=0) @ log_share
@@ -301,7 +304,7 @@ def _fit_offset(log_eta: FloatArray, share: FloatArray, weight: FloatArray) -> F
     def semi_dual(offset: FloatArray) -> tuple[float, FloatArray]:
         ridge = _OFFSET_ROWS * offset
         value, gradient = (ridge / 2 - totals) @ offset, ridge - totals
-        for part in _blocks(log_eta.shape):
+        for part in cache_blocks(log_eta.shape):
             shifted = log_eta[part] + offset
             normalizer = logsumexp(shifted, axis=1, keepdims=True)
             value += weight[part] @ normalizer[:, 0]
@@ -312,7 +315,7 @@ def _fit_offset(log_eta: FloatArray, share: FloatArray, weight: FloatArray) -> F
     return np.asarray(minimize(semi_dual, start, jac=True, method="L-BFGS-B").x)
 
 
-def _some_rows(y: npt.NDArray[np.integer[Any]], n_rows: int) -> Any:
+def _some_rows(y: npt.NDArray[np.integer[Any]], n_rows: int) -> npt.NDArray[np.intp]:
     """Return every k-th row in the order of the classes, which keeps their shares; or all rows."""
     step = -(-len(y) // n_rows)
-    return slice(None) if step == 1 else np.argsort(y, kind="stable")[::step]
+    return np.arange(len(y)) if step == 1 else np.argsort(y, kind="stable")[::step]

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from ._arrays import PROBA_FLOOR, FloatArray, normalize_rows
+from ._arrays import PROBA_FLOOR, FloatArray, cache_blocks, normalize_rows
 
 IntArray = npt.NDArray[np.integer]
 
@@ -189,7 +189,9 @@ def noise_matrix_from_posterior(
     n_samples, n_classes = posterior.shape
     weight = np.ones(n_samples) if sample_weight is None else sample_weight
     joint = np.zeros((n_classes, n_classes))
-    np.add.at(joint, y, posterior * weight[:, None])  # rows: given label; transposed below
+    for part in cache_blocks(posterior.shape):
+        # Rows are given labels here; transposed below.
+        np.add.at(joint, y[part], posterior[part] * weight[part, None])
     wrong = 1.0 - np.trace(joint) / n_samples
     given_share = joint.sum(axis=1) / n_samples
     moved = np.tile((given_share + 1.0 / n_classes) / 2.0, (n_classes, 1))

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from ._arrays import FloatArray
 from .auxiliaries import accepts_sample_weight, is_frozen, weight_parameters
 from .checkpoint import Checkpoint
-from .crossfit import Auxiliary, Job, run_jobs, take_params
+from .crossfit import Auxiliary, Job, by_auxiliary, run_jobs, take_params
 from .folds import Fold, Rows
 from .label_model import LabelModel, SmoothedLog
 
@@ -147,16 +147,13 @@ def refit_auxiliaries(
         fit_timeout=fit_timeout,
     )
     out = {}
-    for number, (name, aux) in enumerate(refitted.items()):
-        first = number * len(lessons)
+    for name, done in by_auxiliary(jobs, results):
+        aux = refitted[name]
+        _, estimator = next(done)
         proba = np.empty((n_samples, len(classes)), dtype=np.float32)
-        for job, result in zip(
-            jobs[first + 1 : first + len(lessons)],
-            results[first + 1 : first + len(lessons)],
-            strict=True,
-        ):
+        for job, result in done:
             proba[job.predicts] = result
-        out[name] = Auxiliary(results[first], proba, aux.template, aux.params, aux.seed)
+        out[name] = Auxiliary(estimator, proba, aux.template, aux.params, aux.seed)
     return out
 
 

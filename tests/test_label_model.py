@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sklearn_dsink import label_model
+from sklearn_dsink import _arrays
 from sklearn_dsink.label_model import fit_label_model, smooth_log
 
 
@@ -119,7 +119,7 @@ def test_blocks_of_rows_change_nothing_but_the_rounding(monkeypatch):
     weight /= weight.mean()
     models = []
     for size in (10**9, 100):
-        monkeypatch.setattr(label_model, "_BLOCK_SIZE", size)
+        monkeypatch.setattr(_arrays, "_BLOCK_SIZE", size)
         models.append(fit_label_model(scores, y, sample_weight=weight))
     for name in ("exponents", "noise_matrix", "class_share", "offset", "posterior"):
         whole, by_blocks = (getattr(model, name) for model in models)
