@@ -2,11 +2,13 @@
 
     python benchmarks/accuracy.py --data FOLDER --out docs/_static/accuracy.csv
     python benchmarks/accuracy.py --out docs/_static/accuracy.csv --summarize
+    python benchmarks/accuracy.py --data FOLDER --held-out --out docs/_static/held_out.csv
 
 One line a cell, seed and method goes into the CSV as soon as it is known; a second run does what
 is missing. A JSON beside it says with which versions, machine, seeds and command. Without
-``--data`` the cells of scikit-learn's bundled sets are run. ``--summarize`` prints the tables and
-writes them, and two pictures, beside the CSV.
+``--data`` the cells of scikit-learn's bundled sets are run; with ``--held-out`` it is those that no
+default was chosen on. ``--summarize`` prints the tables and writes them, and two pictures, beside
+the CSV.
 
 Every method sees the same standardised features and given labels. Scores are those of a clean
 test part; log-loss and calibration error weigh its classes alike, and read probabilities below
@@ -40,7 +42,7 @@ import numpy as np
 import torch
 from _machine import forget_peak, held_memory, machine
 from _peers import PEERS
-from cells import ALL_CELLS, Cell, available, make_cell
+from cells import ALL_CELLS, BUNDLED_CELLS, CELLS, HELD_OUT, Cell, available, make_cell
 from cleanlab.rank import get_label_quality_scores
 from scipy.special import softmax
 from sklearn.metrics import (
@@ -344,6 +346,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="folder of the .npz sets; bundled sets without")
     parser.add_argument("--out", type=Path, required=True, help="CSV, continued if it exists")
     parser.add_argument("--cells", nargs="+", choices=ALL_CELLS, metavar="CELL")
+    parser.add_argument("--held-out", action="store_true", help="cells no default was chosen on")
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS, metavar="METHOD")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--revision", help="of the package, to be noted in the JSON")
@@ -355,7 +358,8 @@ def main() -> None:
 
         summarize(args.out, peers=list(PEERS), order=list(METHODS))
     else:
-        run(args, args.cells or available(args.data))
+        kind = HELD_OUT if args.held_out else CELLS | BUNDLED_CELLS
+        run(args, args.cells or available(args.data, kind))
 
 
 if __name__ == "__main__":
