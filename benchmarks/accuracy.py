@@ -6,7 +6,7 @@
 
 One line a cell, seed and method goes into the CSV as soon as it is known; a second run does what
 is missing. A JSON beside it says with which versions, machine, seeds and command. Without
-``--data`` the cells of scikit-learn's bundled sets are run; with ``--held-out`` it is those that no
+``--data`` the cells of scikit-learn's bundled sets are run; with ``--held-out`` those that no
 default was chosen on. ``--summarize`` prints the tables and writes them, and two pictures, beside
 the CSV.
 
@@ -42,7 +42,7 @@ import numpy as np
 import torch
 from _machine import forget_peak, held_memory, machine
 from _peers import PEERS
-from cells import ALL_CELLS, BUNDLED_CELLS, CELLS, HELD_OUT, Cell, available, make_cell
+from cells import ALL_CELLS, HELD_OUT, Cell, available, make_cell
 from cleanlab.rank import get_label_quality_scores
 from scipy.special import softmax
 from sklearn.metrics import (
@@ -358,8 +358,7 @@ def main() -> None:
 
         summarize(args.out, peers=list(PEERS), order=list(METHODS))
     else:
-        kind = HELD_OUT if args.held_out else CELLS | BUNDLED_CELLS
-        run(args, args.cells or available(args.data, kind))
+        run(args, args.cells or available(args.data, HELD_OUT if args.held_out else None))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """The cells on which classifiers are compared: a data set made long-tailed, then mislabelled.
 
     python benchmarks/cells.py                    # the cells of scikit-learn's bundled sets
-    python benchmarks/cells.py --data FOLDER      # and those of the .npz sets in a folder
+    python benchmarks/cells.py --data FOLDER      # those of the tables, of .npz sets in a folder
 
 A set is a file NAME.npz with X_train, y_train (the observed labels), X_test, y_test (clean) and,
 where known, y_train_clean. In a cell, `y_observed` is what a classifier may see; `y_true` (clean
@@ -109,10 +109,13 @@ HELD_OUT = {s.name: s for s in HELD_OUT_SPECS}
 ALL_CELLS = CELLS | BUNDLED_CELLS | HELD_OUT
 
 
-def available(
-    data: Path | None = None, cells: dict[str, Spec] = CELLS | BUNDLED_CELLS
-) -> list[str]:
-    """Names of the cells whose set is bundled or lies in the folder."""
+def available(data: Path | None = None, cells: dict[str, Spec] | None = None) -> list[str]:
+    """Names of the cells whose set is bundled or lies in the folder.
+
+    Without `cells` it is those of the tables and, where no folder is named, small bundled ones.
+    """
+    if cells is None:
+        cells = CELLS if data else CELLS | BUNDLED_CELLS
     return [
         name
         for name, spec in cells.items()
