@@ -105,7 +105,8 @@ def beyond(rows: pd.DataFrame, peers: list[str]) -> pd.DataFrame:
             others = [line[name].get(other) for other in ("f_N alone", CLEANING)]
             others.append(line[f"{name}_by_confidence"]["f_N alone"])
             found[title] = line[name][OURS]
-            found[f"cleanlab's best {title}"] = np.nanmax(np.array(others, dtype=float))
+            # No ranking has a score where no label is wrong.
+            found[f"cleanlab's best {title}"] = pd.Series(others, dtype=float).max()
         found["fits of CleanLearning"] = line["fit_seconds"][OURS] / line["fit_seconds"].get(
             CLEANING, np.nan
         )
