@@ -80,7 +80,9 @@ def wins(cells: pd.DataFrame) -> pd.DataFrame:
     table = pd.DataFrame(lines).T.rename_axis("D-SINK less")
     counts = ["cells", "wins", "ties", "losses"]
     table = table.sort_values("mean difference").astype(dict.fromkeys(counts, int))
-    table["Wilcoxon p"] = table["Wilcoxon p"].map("{:.3f}".format)
+    table["Wilcoxon p"] = table["Wilcoxon p"].map(
+        lambda p: f"{p:.3f}" if p >= 0.001 else "< 0.001"
+    )
     return table
 
 
