@@ -7,8 +7,8 @@
 
 Two auxiliaries that scale, five folds, five target epochs with a renewal after each but the last.
 Each size runs on one thread, in a process of its own, so that its peak memory is its own, after a
-fit of 2,000 rows: modules that the first fit of a process imports count for no size. Times are
-processor seconds, which other programs hardly change.
+fit of 2,000 rows: what the first fit of a process sets up counts for no size. Times are processor
+seconds, which other programs hardly change.
 
 With --memory-limit the rows come as an iterator of blocks, which are written to a file and mapped,
 auxiliaries come fitted on a sample, and the kernel refuses the process more private memory than
@@ -42,7 +42,6 @@ from _machine import (
     save,
     save_table,
 )
-from sklearn.base import clone
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils import gen_batches
@@ -78,24 +77,31 @@ class Stages:
         setattr(owner, name, timed)
 
 
-def fit_once(n_samples, device="cpu"):
-    """Fit in this process; return times, memory and accuracy."""
-    one_thread()
-    X, y, truth = make_task(n_samples + 10_000, N_FEATURES, N_CLASSES)
-    X_test, y_test = X[n_samples:].copy(), truth[n_samples:]
-    X, y = X[:n_samples], y[:n_samples]
+def make_classifier(X, device):
+    """Two auxiliaries that scale, and the default net for five epochs."""
     net = default_target(X[:1000], N_CLASSES)
     net.set_params(max_epochs=N_EPOCHS, batch_size=512, device=device)
     uniform = np.full(N_CLASSES, 1 / N_CLASSES)
-    clf = DSinkClassifier(
+    return DSinkClassifier(
         LinearDiscriminantAnalysis(solver="lsqr"),
         LinearDiscriminantAnalysis(solver="lsqr", priors=uniform),
         net,
         cv=5,
+        refine=False,
         warmup=1,
         random_state=0,
     )
-    clone(clf).fit(X[:2000], y[:2000])
+
+
+def fit_once(n_samples, device="cpu"):
+    """Fit in this process; return times, memory and accuracy."""
+    one_thread()
+    X, y, _ = make_task(2000, N_FEATURES, N_CLASSES)
+    make_classifier(X, device).fit(X, y)
+    X, y, truth = make_task(n_samples + 10_000, N_FEATURES, N_CLASSES)
+    X_test, y_test = X[n_samples:].copy(), truth[n_samples:]
+    X, y = X[:n_samples], y[:n_samples]
+    clf = make_classifier(X, device)
     stages = Stages()
     stages.watch(evidence, "fit_auxiliaries", "auxiliaries")
     stages.watch(evidence, "refit_auxiliaries", "auxiliaries")

@@ -38,7 +38,7 @@ from .noise_model import noise_matrix_from_posterior
 SMOOTHING = 0.01
 
 # Parameters are few, so a part of many rows finds them as well as all.
-_MAX_ROWS = 20_000
+_MAX_ROWS = 10_000
 _MAX_EXPONENT = 20.0
 
 _RIDGE = 1e-3
