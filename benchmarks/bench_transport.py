@@ -318,15 +318,20 @@ def main():
     small = crossover()
     if options.crossover:
         return
-    bandwidth = copy_bandwidth()
-    print(f"copying moves {bandwidth / 1e9:.1f} GB/s, read and written")
+    bandwidth, shared = copy_bandwidth(), copy_bandwidth(2)
+    print(f"copying moves {bandwidth / 1e9:.1f} GB/s, two threads {shared / 1e9:.1f}")
     rows = []
     cases = [(100_000, 10, 1.0), (100_000, 100, 1.0), (100_000, 100, 4.0)]
     cases += [] if options.small else [(1_000_000, 100, 1.0)]
     for n_samples, n_classes, sharpness in cases:
         print(f"{n_samples:,} x {n_classes}, sharpness {sharpness:g}")
         rows += compare(n_samples, n_classes, sharpness, bandwidth)
-    results = {"copy_bandwidth": bandwidth, "problems": rows, "by_size": small}
+    results = {
+        "copy_bandwidth": bandwidth,
+        "of_two_threads": shared,
+        "problems": rows,
+        "by_size": small,
+    }
     save("transport", "python benchmarks/bench_transport.py", results)
     tabulate(rows)
     draw(rows, small)
