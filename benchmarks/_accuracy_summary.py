@@ -220,7 +220,7 @@ def summarize(path: Path, peers: list[str], order: list[str]) -> None:
     }
     for name, table in tables.items():
         table = table.dropna(axis=1, how="all")  # one seed has no standard error
-        coarse = {"fits of CleanLearning", "mean rank", "fit seconds", "predict seconds", "fit mb"}
+        coarse = {"fits of CleanLearning", "mean rank", "fit seconds", "predict seconds"}
         fine = name == "beyond" or name == "summary"
         percent = {column.replace("_", " ") for column in PERCENT}
         table = table.round({c: 3 if fine and c not in coarse | percent else 1 for c in table})

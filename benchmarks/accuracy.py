@@ -14,7 +14,7 @@ Every method sees the same standardised features and given labels. Scores are th
 test part; log-loss and calibration error weigh its classes alike, and read probabilities below
 1e-4 as 1e-4. ``best_log_loss`` and ``best_ece`` are those after the one temperature that suits the
 test part best: what calibration on clean labels could reach at most. Seconds are the processor's,
-of one thread; ``fit_mb`` is by how much the process grew in a fit, at its largest.
+of one thread. Memory is measured in ``benchmarks/memory.py``, a process for each fit.
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 
 import argparse
 import csv
-import gc
 import json
 import shlex
 import sys
@@ -40,7 +39,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from _machine import forget_peak, held_memory, machine
+from _machine import machine
 from _peers import PEERS
 from cells import ALL_CELLS, HELD_OUT, Cell, available, make_cell
 from cleanlab.rank import get_label_quality_scores
@@ -78,7 +77,7 @@ SCORES = ("balanced_accuracy", "many", "medium", "few", "macro_f1", "log_loss", 
 CALIBRATED = ("best_log_loss", "best_ece")
 RANKINGS = ("issue_auroc", "issue_ap", "tail_auroc", "tail_ap")
 CONFIDENCE = tuple(f"{name}_by_confidence" for name in RANKINGS)
-COSTS = ("fit_seconds", "predict_seconds", "fit_mb")
+COSTS = ("fit_seconds", "predict_seconds")
 FIELDS = (
     *("cell", "seed", "method", *SCORES, *CALIBRATED, "corrected", *RANKINGS, *CONFIDENCE, *COSTS),
 )
@@ -115,7 +114,6 @@ class Answer:
     confidence: np.ndarray | None = None  # in the given labels, another quality
     fit_seconds: float | None = None
     predict_seconds: float | None = None
-    fit_mb: float | None = None
 
     @classmethod
     def from_proba(cls, proba: np.ndarray, labels: np.ndarray, y: np.ndarray) -> Answer:
@@ -133,12 +131,9 @@ def clock(start: float) -> float:
 
 def fit_measured(model: Any, task: Task) -> tuple[Any, dict[str, float]]:
     """Fit, and say what it took."""
-    gc.collect()
-    forget_peak()
-    before, _ = held_memory()
     start = time.process_time()
     model = model.fit(task.X, task.y)
-    return model, {"fit_seconds": clock(start), "fit_mb": (held_memory()[1] - before) / 2**20}
+    return model, {"fit_seconds": clock(start)}
 
 
 def fit_dsink(task: Task, seed: int, **parameters: Any) -> tuple[DSinkClassifier, Answer]:
