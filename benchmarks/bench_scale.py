@@ -1,14 +1,14 @@
 """Growth with the number of rows: time by stage and peak memory, 64 features and 100 classes.
 
     python benchmarks/bench_scale.py                        # 10^4, 10^5 and 10^6 rows
-    python benchmarks/bench_scale.py --rows 10000 100000
+    python benchmarks/bench_scale.py --rows 10000 100000 --cold  # printed only
     python benchmarks/bench_scale.py --device cuda          # the target on a device, by the clock
     python benchmarks/bench_scale.py --rows 4000000 --memory-limit 900     # MiB, from disk
 
 Two auxiliaries that scale, five folds, five target epochs with a renewal after each but the last.
 Each size runs on one thread, in a process of its own, so that its peak memory is its own, after a
-fit of 2,000 rows: what the first fit of a process sets up counts for no size. Times are processor
-seconds, which other programs hardly change.
+fit of 2,000 rows: what the first fit of a process sets up counts for no size, but with --cold.
+Times are processor seconds, which other programs hardly change.
 
 With --memory-limit the rows come as an iterator of blocks, which are written to a file and mapped,
 auxiliaries come fitted on a sample, and the kernel refuses the process more private memory than
@@ -93,11 +93,12 @@ def make_classifier(X, device):
     )
 
 
-def fit_once(n_samples, device="cpu"):
+def fit_once(n_samples, device="cpu", cold=False):
     """Fit in this process; return times, memory and accuracy."""
     one_thread()
-    X, y, _ = make_task(2000, N_FEATURES, N_CLASSES)
-    make_classifier(X, device).fit(X, y)
+    if not cold:
+        X, y, _ = make_task(2000, N_FEATURES, N_CLASSES)
+        make_classifier(X, device).fit(X, y)
     X, y, truth = make_task(n_samples + 10_000, N_FEATURES, N_CLASSES)
     X_test, y_test = X[n_samples:].copy(), truth[n_samples:]
     X, y = X[:n_samples], y[:n_samples]
@@ -229,6 +230,7 @@ def main():
     parser.add_argument("--rows", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
     parser.add_argument("--memory-limit", type=int, metavar="MIB", help="fit from disk")
     parser.add_argument("--device", default="cpu", help="of the target, such as cuda")
+    parser.add_argument("--cold", action="store_true", help="no fit before, nothing is saved")
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -242,12 +244,13 @@ def main():
         save("scale_from_disk", f"python benchmarks/bench_scale.py {options}", found)
         return
     if options.one:
-        print(json.dumps(fit_once(options.one, options.device)))
+        print(json.dumps(fit_once(options.one, options.device, options.cold)))
         return
     print(json.dumps(machine()))
     rows = []
     for n_samples in options.rows:
         command = [sys.executable, __file__, "--one", str(n_samples), "--device", options.device]
+        command += ["--cold"] if options.cold else []
         found = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
         rows.append(json.loads(found.stdout))
         print(json.dumps(rows[-1]))
@@ -257,6 +260,8 @@ def main():
         growth = math.log(last["n_samples"] / first["n_samples"])
         results["slope_of_time"] = math.log(last["seconds"] / first["seconds"]) / growth
         print(f"log-log slope of time: {results['slope_of_time']:.2f}")
+    if options.cold:
+        return
     if options.device != "cpu":
         command = f"python benchmarks/bench_scale.py --device {options.device}"
         save(f"scale_{options.device}", command, results)
