@@ -33,9 +33,12 @@ from skorch.callbacks import Callback
 
 from .inputs import TabularEncoder, validate_features
 from .nets import leave_training
+from .scaling import SmoothClipper
 
 # Classifiers of these packages read the labels 0..n_classes-1 only, with none left out.
 _INTEGER_LABELS_ONLY = {"skorch", "xgboost", "cleanlab"}
+# Steps of a pipeline that read no labels.
+_UNLABELED = {TabularEncoder, SmoothClipper}
 _MAX_SEED = np.iinfo(np.int32).max
 
 
@@ -65,7 +68,7 @@ def leaves_out(estimator: Any) -> bool:
     """
     steps = estimator.steps[:-1] if is_pipeline(estimator) else []
     last = estimator.steps[-1][1] if is_pipeline(estimator) else estimator
-    return hasattr(last, "leave_out_proba") and all(type(s) is TabularEncoder for _, s in steps)
+    return hasattr(last, "leave_out_proba") and all(type(s) in _UNLABELED for _, s in steps)
 
 
 def left_out_proba(

@@ -15,6 +15,7 @@ from torch import nn
 from .imbalance import KernelClassifier
 from .inputs import TabularEncoder
 from .nets import make_net
+from .scaling import SmoothClipper
 
 # Columns beyond which inputs are taken for an embedding: each says little, and stands more noise.
 _WIDE = 100
@@ -23,13 +24,15 @@ _WIDE = 100
 def default_noise_aux() -> Any:
     """Return extremely randomized trees, whose averages wrong labels hardly move."""
     return make_pipeline(
-        TabularEncoder(sparse_output=True), ExtraTreesClassifier(100, min_samples_leaf=2)
+        TabularEncoder(sparse_output=True),
+        SmoothClipper(),
+        ExtraTreesClassifier(100, min_samples_leaf=2),
     )
 
 
 def default_imb_aux() -> Any:
     """Return a kernel classifier in which rare classes weigh more."""
-    return make_pipeline(TabularEncoder(sparse_output=True), KernelClassifier())
+    return make_pipeline(TabularEncoder(sparse_output=True), SmoothClipper(), KernelClassifier())
 
 
 def default_target(inputs: Any, n_classes: int) -> NeuralNetClassifier:

@@ -58,6 +58,7 @@ TRUSTED_TYPES: tuple[str, ...] = (
     "sklearn.tree._tree.Tree",
     "sklearn_dsink.classifier.DSinkClassifier",
     "sklearn_dsink.inputs.TabularEncoder",
+    "sklearn_dsink.scaling.SmoothClipper",
     "sklearn_dsink.iterators.TensorIterator",
     "sklearn_dsink.label_model.LabelModel",
     "sklearn_dsink.net_classifier.NetClassifier",

@@ -9,6 +9,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from sklearn_dsink import DSinkClassifier, _parameters
 from sklearn_dsink.auxiliaries import IntegerLabelClassifier
 from sklearn_dsink.inputs import TabularEncoder
+from sklearn_dsink.scaling import SmoothClipper
 
 WEIGHT_CHECKS = (
     "check_sample_weight_equivalence_on_dense_data",
@@ -46,6 +47,7 @@ def _short_training(monkeypatch):
         ),
         IntegerLabelClassifier(LogisticRegression()),
         TabularEncoder(),
+        SmoothClipper(),
     ],
     expected_failed_checks=expected_failed_checks,  # strict: xfail_strict in pyproject.toml
 )
