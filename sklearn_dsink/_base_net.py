@@ -284,7 +284,8 @@ class BaseNetClassifier(ClassifierMixin, BaseEstimator):
     def _logits(self, X: Any) -> npt.NDArray[np.float32]:
         check_is_fitted(self)
         X = validate_data(self, X, accept_sparse="csr", dtype=np.float32, reset=False)
-        with few_threads(X.shape[1], self.hidden_layer_sizes, min(X.shape[0], 4096)):
+        batch_size = min(X.shape[0], self.net_.iterator_valid__batch_size)
+        with few_threads(X.shape[1], self.hidden_layer_sizes, batch_size):
             logits: npt.NDArray[np.float32] = self.net_.forward(X).cpu().numpy()
         return logits
 

@@ -32,13 +32,15 @@ from ._arrays import (
     log_softmax,
     normalize_rows,
 )
-from .noise_model import noise_matrix_from_posterior
+from .noise_model import add_to_joint, noise_matrix_from_joint
 
 # Share of the uniform distribution mixed into each model: a forest's exact zero is no proof.
 SMOOTHING = 0.01
 
-# Parameters are few, so a part of many rows finds them as well as all.
+# Parameters are few, so a part of many rows finds them as well as all: noise matrix and class
+# shares by these many rows, the exponents, a handful that takes longest, by these many entries.
 _MAX_ROWS = 10_000
+_MAX_ENTRIES = 2**18
 _MAX_EXPONENT = 20.0
 
 _RIDGE = 1e-3
@@ -211,32 +213,33 @@ def fit_label_model(
     n_samples, n_classes = log_scores[0].shape
     weight: FloatArray = np.ones(n_samples) if sample_weight is None else sample_weight
     rows = _some_rows(y, _MAX_ROWS)
-    labels, row_weight = y[rows], weight[rows] / weight[rows].mean()
-    dtype = np.result_type(*[part.dtype for part in log_scores])
-    scores = np.empty((len(log_scores), len(labels), n_classes), dtype)
-    for part in cache_blocks(scores.shape[1:]):
-        scores[:, part] = [every_row[rows[part]] for every_row in log_scores]
+    row_weight = weight[rows] / weight[rows].mean()
+    few = _some_rows(y[rows], max(_MAX_ENTRIES // n_classes, 1))
+    few_weight, few = row_weight[few] / row_weight[few].mean(), rows[few]
+    scores = [every_row[few] for every_row in log_scores]
 
     exponents: FloatArray = np.ones(len(scores))
     prior_exponent = 0.0
-    share = _smoothed_share(np.bincount(labels, weights=row_weight, minlength=n_classes))
-    posterior = _log_pool(scores, exponents, 0.0, np.empty(scores.shape[1:]))
-    np.exp(posterior, out=posterior)
-    noise_matrix = noise_matrix_from_posterior(posterior, labels, row_weight, pseudo_count)
+    share = _smoothed_share(np.bincount(y[rows], row_weight, n_classes))
+    joint = _count_joint(log_scores, y, rows, row_weight, exponents, 0.0, None)
+    noise_matrix = noise_matrix_from_joint(joint, pseudo_count)
     for _ in range(n_iter):
-        posterior = _log_pool(scores, exponents, prior_exponent * np.log(share), posterior)
-        for part in cache_blocks(posterior.shape):
-            given = noise_matrix.T[labels[part]]
-            posterior[part] = normalize_rows(np.exp(posterior[part]) * given)
-        noise_matrix = noise_matrix_from_posterior(posterior, labels, row_weight, pseudo_count)
-        share = _smoothed_share(column_totals(posterior, row_weight))
+        log_prior = prior_exponent * np.log(share)
+        joint = _count_joint(log_scores, y, rows, row_weight, exponents, log_prior, noise_matrix)
+        posterior = _posterior(exponents, scores, log_prior, noise_matrix.T[y[few]])
+        noise_matrix = noise_matrix_from_joint(joint, pseudo_count)
+        share = _smoothed_share(joint.sum(axis=1))
         exponents, prior_exponent = _fit_exponents(
-            scores, np.log(share), posterior, row_weight, exponents, prior_exponent
+            scores, np.log(share), posterior, few_weight, exponents, prior_exponent
         )
+    del scores, posterior
     exponents, prior_exponent = power * exponents, power * prior_exponent
-    log_eta = _log_pool(scores, exponents, prior_exponent * np.log(share), posterior)
+    log_eta = np.empty((len(rows), n_classes), log_scores[0].dtype)
+    for part in cache_blocks(log_eta.shape):
+        some = [every_row[rows[part]].astype(np.float64) for every_row in log_scores]
+        log_eta[part] = _pooled(exponents, some, prior_exponent * np.log(share))
     offset = _fit_offset(log_eta, share, row_weight)
-    del scores, log_eta, posterior
+    del log_eta
     none = np.empty((0, n_classes))
     model = LabelModel(exponents, prior_exponent, share, noise_matrix, offset, none, n_iter)
     posterior = model.label(log_scores, y)
@@ -251,13 +254,37 @@ def _pooled(
     return log_softmax(np.asarray(total + log_prior))
 
 
-def _log_pool(
-    scores: FloatArray, exponents: FloatArray, log_prior: FloatArray | float, out: FloatArray
+def _posterior(
+    exponents: FloatArray,
+    log_scores: Sequence[FloatArray],
+    log_prior: FloatArray | float,
+    given: FloatArray | None,
 ) -> FloatArray:
-    """Pool the models for all rows, in float64."""
-    for part in cache_blocks(out.shape):
-        out[part] = _pooled(exponents, list(scores[:, part].astype(np.float64)), log_prior)
-    return out
+    """Pool the models in float64, with the probability of the given labels or without."""
+    doubled = [scores.astype(np.float64) for scores in log_scores]
+    proba = np.exp(_pooled(exponents, doubled, log_prior))
+    return proba if given is None else normalize_rows(proba * given)
+
+
+def _count_joint(
+    log_scores: Sequence[FloatArray | SmoothedLog],
+    y: npt.NDArray[np.integer[Any]],
+    rows: npt.NDArray[np.intp],
+    weight: FloatArray,
+    exponents: FloatArray,
+    log_prior: FloatArray | float,
+    noise_matrix: FloatArray | None,
+) -> FloatArray:
+    """Count the rows by what their posterior says they are and by what they were given."""
+    n_classes = log_scores[0].shape[1]
+    joint = np.zeros((n_classes, n_classes))
+    for part in cache_blocks((len(rows), n_classes)):
+        labels = y[rows[part]]
+        given = None if noise_matrix is None else noise_matrix.T[labels]
+        some = [every_row[rows[part]] for every_row in log_scores]
+        posterior = _posterior(exponents, some, log_prior, given)
+        add_to_joint(joint, posterior, labels, weight[part])
+    return joint
 
 
 def _smoothed_share(totals: npt.NDArray[Any]) -> FloatArray:
@@ -266,7 +293,7 @@ def _smoothed_share(totals: npt.NDArray[Any]) -> FloatArray:
 
 
 def _fit_exponents(
-    scores: FloatArray,
+    log_scores: Sequence[FloatArray],
     log_share: FloatArray,
     posterior: FloatArray,
     weight: FloatArray,
@@ -274,7 +301,7 @@ def _fit_exponents(
     prior_exponent: float,
 ) -> tuple[FloatArray, float]:
     """Maximise the expected log-likelihood in (t, a), held a little to where they are."""
-    n_models, n_samples, _ = scores.shape
+    n_models, n_samples = len(log_scores), len(posterior)
     start = np.append(exponents, prior_exponent)
     mass = (weight / n_samples)[:, None]
 
@@ -282,7 +309,8 @@ def _fit_exponents(
         moved = theta - start
         value, gradient = _RIDGE * moved @ moved, 2 * _RIDGE * moved
         for part in cache_blocks(posterior.shape):
-            some, wanted = scores[:, part].astype(np.float64), posterior[part] * mass[part]
+            some = np.stack([scores[part] for scores in log_scores], dtype=np.float64)
+            wanted = posterior[part] * mass[part]
             log_eta = log_softmax(np.tensordot(theta[:-1], some, 1) + theta[-1] * log_share)
             gap = mass[part] * np.exp(log_eta) - wanted
             value -= np.vdot(wanted, log_eta)

@@ -159,9 +159,6 @@ def noise_matrix_from_posterior(
 ) -> FloatArray:
     """Read ``T[c, k] = P(given = k | true = c)`` off a posterior of the true classes.
 
-    Each row is held by `pseudo_count` rows to "kept, or moved to another class": kept at the
-    overall rate, moved in equal parts to all classes alike and in proportion to their size.
-
     Parameters
     ----------
     posterior : ndarray of shape (n_samples, n_classes)
@@ -171,7 +168,7 @@ def noise_matrix_from_posterior(
     sample_weight : ndarray of shape (n_samples,), default=None
         Weights of mean 1; None weighs all alike.
     pseudo_count : float, default=10.0
-        Rows that each row of the matrix is held by.
+        Rows that each row of the matrix is held by, see `noise_matrix_from_joint`.
 
     Returns
     -------
@@ -190,11 +187,47 @@ def noise_matrix_from_posterior(
     weight = np.ones(n_samples) if sample_weight is None else sample_weight
     joint = np.zeros((n_classes, n_classes))
     for part in cache_blocks(posterior.shape):
-        # Rows are given labels here; transposed below.
-        np.add.at(joint, y[part], posterior[part] * weight[part, None])
-    wrong = 1.0 - np.trace(joint) / n_samples
-    given_share = joint.sum(axis=1) / n_samples
+        add_to_joint(joint, posterior[part], y[part], weight[part])
+    return noise_matrix_from_joint(joint, pseudo_count)
+
+
+def add_to_joint(
+    joint: FloatArray, posterior: FloatArray, y: IntArray, weight: FloatArray
+) -> None:
+    """Count rows of a posterior into ``joint[true, given]``."""
+    np.add.at(joint.T, y, posterior * weight[:, None])
+
+
+def noise_matrix_from_joint(joint: FloatArray, pseudo_count: float) -> FloatArray:
+    """Read ``T[c, k] = P(given = k | true = c)`` off the rows counted by true and given class.
+
+    Each row is held by `pseudo_count` rows to "kept, or moved to another class": kept at the
+    overall rate, moved in equal parts to all classes alike and in proportion to their size.
+
+    Parameters
+    ----------
+    joint : ndarray of shape (n_classes, n_classes)
+        Weight of the rows of each true class, by the class they were given.
+    pseudo_count : float
+        Rows that each row of the matrix is held by.
+
+    Returns
+    -------
+    noise_matrix : ndarray of shape (n_classes, n_classes), dtype float64
+        Rows are true classes and sum to 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> noise_matrix_from_joint(np.array([[1.0, 1.0], [0.0, 2.0]]), pseudo_count=4.0)
+    array([[0.67, 0.33],
+           [0.17, 0.83]])
+    """
+    n_classes = len(joint)
+    total = joint.sum()
+    wrong = 1.0 - np.trace(joint) / total
+    given_share = joint.sum(axis=0) / total
     moved = np.tile((given_share + 1.0 / n_classes) / 2.0, (n_classes, 1))
     np.fill_diagonal(moved, 0.0)
     background = (1.0 - wrong) * np.eye(n_classes) + wrong * normalize_rows(moved)
-    return normalize_rows(joint.T + pseudo_count * background + PROBA_FLOOR)
+    return normalize_rows(joint + pseudo_count * background + PROBA_FLOOR)
