@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
+from sklearn.ensemble import VotingClassifier
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
@@ -130,13 +131,21 @@ def reads_integer_labels_only(estimator: Any) -> bool:
 def accepts_sample_weight(estimator: Any) -> bool:
     """Whether ``fit`` takes ``sample_weight``; a pipeline's answer is its last step's.
 
-    Behind a sampler, such as imbalanced-learn's, the rows are others than those weighed.
+    Behind a sampler, such as imbalanced-learn's, the rows are others than those weighed.  Voters
+    weigh the rows if all of them do.
     """
     while is_pipeline(estimator):
         if any(hasattr(step, "fit_resample") for _, step in estimator.steps):
             return False
         estimator = estimator.steps[-1][1]
-    return has_fit_parameter(estimator, "sample_weight")
+    return all(has_fit_parameter(part, "sample_weight") for part in _weighed(estimator))
+
+
+def _weighed(estimator: Any) -> list[Any]:
+    """Return those that ``sample_weight`` reaches: the estimator, or the voters it asks."""
+    if not isinstance(estimator, VotingClassifier):
+        return [estimator]
+    return [voter for _, voter in estimator.estimators if voter != "drop"]
 
 
 def weight_parameters(
@@ -171,8 +180,9 @@ def request_weights(estimator: Any) -> Any:
             if request is not None and request.requests.get("sample_weight", False) is None:
                 step.set_fit_request(sample_weight=False)
         last = last.steps[-1][1]
-    if has_fit_parameter(last, "sample_weight"):
-        last.set_fit_request(sample_weight=True)
+    for part in _weighed(last):
+        if has_fit_parameter(part, "sample_weight"):
+            part.set_fit_request(sample_weight=True)
     return estimator
 
 

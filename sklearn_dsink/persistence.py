@@ -56,6 +56,7 @@ TRUSTED_TYPES: tuple[str, ...] = (
     "polars.datatypes.classes.Datetime",
     "sklearn.compose._column_transformer._RemainderColsList",
     "sklearn.tree._tree.Tree",
+    "sklearn.utils._bunch.Bunch",
     "sklearn_dsink.classifier.DSinkClassifier",
     "sklearn_dsink.inputs.TabularEncoder",
     "sklearn_dsink.iterators.TensorIterator",
