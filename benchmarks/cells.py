@@ -16,12 +16,38 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from sklearn.datasets import load_breast_cancer, load_digits, load_wine
+from sklearn.datasets import load_breast_cancer, load_digits, load_wine, make_classification
 from sklearn.model_selection import train_test_split
 
 from sklearn_dsink.datasets import flip_labels, make_long_tailed
 
 BUNDLED = {"digits": load_digits, "wine": load_wine, "breast_cancer": load_breast_cancer}
+
+
+def make_few_of_many(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Ten classes, told apart by ten columns of forty."""
+    return make_classification(
+        12_000,
+        40,
+        n_informative=10,
+        n_redundant=0,
+        n_classes=10,
+        n_clusters_per_class=1,
+        class_sep=1.2,
+        random_state=seed,
+    )
+
+
+def make_interactions(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Four classes: the sign of one column, and of the product of two, among twelve."""
+    X = np.random.default_rng(seed).normal(size=(12_000, 12))
+    y = (X[:, 0] > 0) + 2 * (X[:, 1] * X[:, 2] > 0)
+    X[:, 5] = np.exp(2 * X[:, 5])  # one that says nothing has a long tail, one few values
+    X[:, 6] = np.round(X[:, 6])
+    return X, y
+
+
+MADE = {"few_of_many": make_few_of_many, "interactions": make_interactions}
 
 
 @dataclass(frozen=True)
@@ -103,14 +129,26 @@ HELD_OUT_SPECS = [
     Spec("hatespeech_crowd", 20, n_max=600),
     Spec("cifar10n", 50, n_max=400),
 ]
+# Made tables in which most columns say nothing of the class.
+MADE_SPECS = [
+    Spec(data, tail, noise, rate, n_max=600)
+    for data in MADE
+    for tail, noise, rate in (
+        (20, "symmetric", 0.3),
+        (20, "joint", 0.2),
+        (20, "pair", 0.2),
+        (10, "clean", 0.0),
+    )
+]
 CELLS = {s.name: s for s in SPECS}
 BUNDLED_CELLS = {s.name: s for s in BUNDLED_SPECS}
 HELD_OUT = {s.name: s for s in HELD_OUT_SPECS}
-ALL_CELLS = CELLS | BUNDLED_CELLS | HELD_OUT
+MADE_CELLS = {s.name: s for s in MADE_SPECS}
+ALL_CELLS = CELLS | BUNDLED_CELLS | HELD_OUT | MADE_CELLS
 
 
 def available(data: Path | None = None, cells: dict[str, Spec] | None = None) -> list[str]:
-    """Names of the cells whose set is bundled or lies in the folder.
+    """Names of the cells whose set is bundled, made, or lies in the folder.
 
     Without `cells` it is those of the tables and, where no folder is named, small bundled ones.
     """
@@ -119,14 +157,15 @@ def available(data: Path | None = None, cells: dict[str, Spec] | None = None) ->
     return [
         name
         for name, spec in cells.items()
-        if spec.data in BUNDLED or (data is not None and (data / f"{spec.data}.npz").is_file())
+        if spec.data in BUNDLED | MADE
+        or (data is not None and (data / f"{spec.data}.npz").is_file())
     ]
 
 
 def load(name: str, seed: int, data: Path | None) -> tuple[np.ndarray, ...]:
     """X_train, observed labels, clean labels, X_test, y_test of a set."""
-    if name in BUNDLED:
-        X, y = BUNDLED[name](return_X_y=True)
+    if name in BUNDLED | MADE:
+        X, y = MADE[name](seed) if name in MADE else BUNDLED[name](return_X_y=True)
         X_train, X_test, y_train, y_test = train_test_split(
             X, y, test_size=0.4, stratify=y, random_state=seed
         )

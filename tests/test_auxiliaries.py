@@ -8,7 +8,7 @@ from _quick import make_blobs, tiny_net
 from cleanlab.classification import CleanLearning
 from scipy import sparse
 from sklearn import config_context
-from sklearn.ensemble import RandomForestClassifier
+from sklearn.ensemble import RandomForestClassifier, VotingClassifier
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.naive_bayes import GaussianNB
@@ -81,6 +81,26 @@ def test_who_accepts_weights():
     assert accepts_sample_weight(make_pipeline(StandardScaler(), GaussianNB()))
     assert not accepts_sample_weight(KNeighborsClassifier())
     assert not accepts_sample_weight(tiny_net())
+
+
+def test_voters_weigh_the_rows_if_all_of_them_do():
+    voters = [("linear", LogisticRegression()), ("bayes", GaussianNB())]
+    weight = np.where(Y == "cow", 5.0, 1.0)
+    vote = make_pipeline(StandardScaler(), VotingClassifier(voters, voting="soft"))
+    vote.fit(X, Y, **weight_parameters(vote, weight))
+    for fitted, (_, voter) in zip(vote[-1].estimators_, voters, strict=True):
+        scaled = vote[0].transform(X)
+        codes = np.unique(Y, return_inverse=True)[1]
+        alone = voter.fit(scaled, codes, sample_weight=weight).predict_proba(scaled)
+        np.testing.assert_allclose(fitted.predict_proba(scaled), alone)
+    neighbours = ("neighbours", KNeighborsClassifier())
+    assert not accepts_sample_weight(VotingClassifier([*voters, neighbours]))
+    assert accepts_sample_weight(VotingClassifier([*voters, ("neighbours", "drop")]))
+    with config_context(enable_metadata_routing=True):
+        vote = prepare(VotingClassifier(voters, voting="soft"), np.random.RandomState(0))
+        routed = vote.fit(X, Y, **weight_parameters(vote, weight)).predict_proba(X)
+    plain = VotingClassifier(voters, voting="soft").fit(X, Y, sample_weight=weight)
+    np.testing.assert_allclose(routed, plain.predict_proba(X))
 
 
 def test_weights_are_asked_for_only_where_metadata_is_routed():

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sklearn_dsink import _arrays
+from sklearn_dsink import _arrays, label_model
 from sklearn_dsink.label_model import fit_label_model, smooth_log
 
 
@@ -124,6 +124,19 @@ def test_blocks_of_rows_change_nothing_but_the_rounding(monkeypatch):
     for name in ("exponents", "noise_matrix", "class_share", "offset", "posterior"):
         whole, by_blocks = (getattr(model, name) for model in models)
         np.testing.assert_allclose(by_blocks, whole, atol=1e-6)
+
+
+def test_a_part_of_the_entries_finds_about_the_exponents_of_all(monkeypatch):
+    _, y, _, probas = simulate(n_rows=6000)
+    scores = [smooth_log(proba) for proba in probas]
+    models = []
+    for entries in (2**18, 4500):
+        monkeypatch.setattr(label_model, "_MAX_ENTRIES", entries)
+        models.append(fit_label_model(scores, y))
+    every, part = models
+    np.testing.assert_allclose(part.exponents, every.exponents, rtol=0.15)
+    assert np.abs(part.posterior - every.posterior).mean() < 0.02
+    assert (part.exponents != every.exponents).all()
 
 
 def test_weights_of_one_change_nothing():
