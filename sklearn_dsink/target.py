@@ -268,7 +268,8 @@ def log_probabilities(
             log_proba = np.empty((get_len(X), part.shape[1]), dtype=np.float32)
         log_proba[done : done + len(part)] = part.cpu().numpy()
         done += len(part)
-        bad += int((~torch.isfinite(part).all(dim=1)).sum())
+        if not torch.isfinite(part.sum()):  # in half the time of asking every entry
+            bad += int((~torch.isfinite(part).all(dim=1)).sum())
     if bad:
         raise ValueError(
             f"target: its outputs for {bad} of {len(log_proba)} rows are NaN or infinite. Lower "
