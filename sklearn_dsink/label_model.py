@@ -212,7 +212,8 @@ def fit_label_model(
     """
     n_samples, n_classes = log_scores[0].shape
     weight: FloatArray = np.ones(n_samples) if sample_weight is None else sample_weight
-    rows = _some_rows(y, _MAX_ROWS)
+    rows = np.flatnonzero(weight > 0)
+    rows = rows[_some_rows(y[rows], _MAX_ROWS)]
     row_weight = weight[rows] / weight[rows].mean()
     few = _some_rows(y[rows], max(_MAX_ENTRIES // n_classes, 1))
     few_weight, few = row_weight[few] / row_weight[few].mean(), rows[few]
@@ -232,7 +233,6 @@ def fit_label_model(
         exponents, prior_exponent = _fit_exponents(
             scores, np.log(share), posterior, few_weight, exponents, prior_exponent
         )
-    del scores, posterior
     exponents, prior_exponent = power * exponents, power * prior_exponent
     log_eta = np.empty((len(rows), n_classes), log_scores[0].dtype)
     for part in cache_blocks(log_eta.shape):

@@ -147,6 +147,25 @@ def test_weights_of_one_change_nothing():
     np.testing.assert_allclose(weighted.posterior, plain.posterior)
 
 
+def test_rows_of_weight_0_are_as_if_they_were_not_there():
+    _, y, _, probas = simulate(n_rows=400)
+    kept = np.random.default_rng(1).random(len(y)) < 0.5
+    weighted = fit_label_model(
+        [smooth_log(proba) for proba in probas], y, sample_weight=kept / kept.mean()
+    )
+    alone = fit_label_model([smooth_log(proba[kept]) for proba in probas], y[kept])
+    np.testing.assert_allclose(weighted.exponents, alone.exponents)
+    np.testing.assert_allclose(weighted.noise_matrix, alone.noise_matrix)
+    np.testing.assert_allclose(weighted.posterior[kept], alone.posterior)
+
+
+def test_without_a_round_the_exponents_are_1():
+    _, y, _, probas = simulate(n_rows=200)
+    model = fit_label_model([smooth_log(proba) for proba in probas], y, n_iter=0)
+    np.testing.assert_array_equal(model.exponents, 1)
+    np.testing.assert_allclose(model.posterior.sum(axis=1), 1)
+
+
 @pytest.mark.parametrize("n_classes", [2, 7])
 def test_smoothing_keeps_every_class_possible(n_classes):
     log_proba = smooth_log(np.eye(n_classes))
