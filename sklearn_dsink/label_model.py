@@ -32,7 +32,7 @@ from ._arrays import (
     log_softmax,
     normalize_rows,
 )
-from .noise_model import add_to_joint, noise_matrix_from_joint
+from .noise_model import joint_counts, noise_matrix_from_joint
 
 # Share of the uniform distribution mixed into each model: a forest's exact zero is no proof.
 SMOOTHING = 0.01
@@ -283,7 +283,7 @@ def _count_joint(
         given = None if noise_matrix is None else noise_matrix.T[labels]
         some = [every_row[rows[part]] for every_row in log_scores]
         posterior = _posterior(exponents, some, log_prior, given)
-        add_to_joint(joint, posterior, labels, weight[part])
+        joint += joint_counts(posterior, labels, weight[part])
     return joint
 
 

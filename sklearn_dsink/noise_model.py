@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from ._arrays import PROBA_FLOOR, FloatArray, cache_blocks, normalize_rows
+from ._arrays import PROBA_FLOOR, FloatArray, normalize_rows
 
 IntArray = npt.NDArray[np.integer]
 
@@ -151,13 +151,8 @@ def label_posterior(
     return normalize_rows(powered * noise_matrix.T[y])
 
 
-def noise_matrix_from_posterior(
-    posterior: FloatArray,
-    y: IntArray,
-    sample_weight: FloatArray | None = None,
-    pseudo_count: float = 10.0,
-) -> FloatArray:
-    """Read ``T[c, k] = P(given = k | true = c)`` off a posterior of the true classes.
+def joint_counts(posterior: FloatArray, y: IntArray, sample_weight: FloatArray) -> FloatArray:
+    """Count rows by true and given class, each true class as far as the posterior says so.
 
     Parameters
     ----------
@@ -165,37 +160,24 @@ def noise_matrix_from_posterior(
         Probability of each true class; rows sum to 1.
     y : ndarray of shape (n_samples,), dtype int
         Given labels as codes ``0..n_classes-1``.
-    sample_weight : ndarray of shape (n_samples,), default=None
-        Weights of mean 1; None weighs all alike.
-    pseudo_count : float, default=10.0
-        Rows that each row of the matrix is held by, see `noise_matrix_from_joint`.
+    sample_weight : ndarray of shape (n_samples,)
+        Weights of the rows.
 
     Returns
     -------
-    noise_matrix : ndarray of shape (n_classes, n_classes), dtype float64
-        Rows are true classes and sum to 1.
+    joint : ndarray of shape (n_classes, n_classes), dtype float64
+        Rows are true classes; sums to the weight of all rows.
 
     Examples
     --------
     >>> import numpy as np
-    >>> posterior = np.array([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 1.0]])
-    >>> noise_matrix_from_posterior(posterior, np.array([0, 1, 1, 1]), pseudo_count=4.0)
-    array([[0.67, 0.33],
-           [0.17, 0.83]])
+    >>> joint_counts(np.array([[0.5, 0.5], [0.0, 1.0]]), np.array([0, 1]), np.ones(2))
+    array([[0.5, 0. ],
+           [0.5, 1. ]])
     """
-    n_samples, n_classes = posterior.shape
-    weight = np.ones(n_samples) if sample_weight is None else sample_weight
-    joint = np.zeros((n_classes, n_classes))
-    for part in cache_blocks(posterior.shape):
-        add_to_joint(joint, posterior[part], y[part], weight[part])
-    return noise_matrix_from_joint(joint, pseudo_count)
-
-
-def add_to_joint(
-    joint: FloatArray, posterior: FloatArray, y: IntArray, weight: FloatArray
-) -> None:
-    """Count rows of a posterior into ``joint[true, given]``."""
-    np.add.at(joint.T, y, posterior * weight[:, None])
+    counts = np.zeros((posterior.shape[1],) * 2)
+    np.add.at(counts, y, posterior * sample_weight[:, None])  # rows are given classes here
+    return counts.T
 
 
 def noise_matrix_from_joint(joint: FloatArray, pseudo_count: float) -> FloatArray:
