@@ -17,7 +17,8 @@ from sklearn_dsink.imbalance import KernelClassifier, _kernel_classifier
 def test_kernel_classifier_is_kernel_ridge_on_one_hot_labels():
     rows, y = load_wine(return_X_y=True)
     rows = StandardScaler().fit_transform(rows)
-    clf = KernelClassifier(alphas=[2.0], balance=0, gamma=0.05, scale=1).fit(rows, y)
+    clf = KernelClassifier(alphas=[2.0], balance=0, gamma=0.05, scale=1, weigh_columns=False)
+    clf.fit(rows, y)
     targets = np.eye(3)[y]
     ridge = KernelRidge(alpha=2.0, kernel="rbf", gamma=0.05).fit(rows, targets - targets.mean(0))
     scores = ridge.predict(rows) + targets.mean(0)
@@ -34,13 +35,14 @@ def test_strength_is_that_of_the_least_error_left_out():
     alphas = [0.01, 1.0, 100.0]
     errors = []
     for alpha in alphas:
-        left_out = KernelClassifier(alphas=[alpha], balance=0).leave_out_proba(
-            rows, noisy, [np.array([i]) for i in range(len(y))]
-        )
+        left_out = KernelClassifier(
+            alphas=[alpha], balance=0, weigh_columns=False
+        ).leave_out_proba(rows, noisy, [np.array([i]) for i in range(len(y))])
         log_proba = np.log(np.concatenate(left_out)) / 4  # the scores up to a constant a row
         scores = log_proba - log_proba.mean(axis=1, keepdims=True) + 1 / 3
         errors.append(np.mean((np.eye(3)[noisy] - scores) ** 2))
-    chosen = KernelClassifier(alphas=alphas, balance=0).fit(rows, noisy).alpha_
+    clf = KernelClassifier(alphas=alphas, balance=0, weigh_columns=False)
+    chosen = clf.fit(rows, noisy).alpha_
     assert chosen == alphas[int(np.argmin(errors))]
 
 
@@ -70,6 +72,47 @@ def test_a_row_of_weight_two_is_two_rows():
     )
 
 
+def test_columns_weigh_by_the_mean_squared_slope_of_the_scores():
+    rows, y = load_wine(return_X_y=True)
+    rows = StandardScaler().fit_transform(rows)
+    plain = KernelClassifier(balance=0, weigh_columns=False).fit(rows, y)
+
+    def scores(X):
+        log_proba = np.log(plain.predict_proba(X))
+        return log_proba - log_proba.mean(axis=1, keepdims=True)  # theirs, up to a factor
+
+    step = 1e-5
+    squares = [
+        np.mean(((scores(rows + step * along) - scores(rows - step * along)) / step) ** 2)
+        for along in np.eye(rows.shape[1])
+    ]
+    clf = KernelClassifier(balance=0).fit(rows, y)
+    np.testing.assert_allclose(clf.relevance_, squares / np.mean(squares), rtol=1e-5)
+    assert np.all(plain.relevance_ == 1)
+
+
+def test_columns_that_say_nothing_hardly_count():
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(1500, 16))
+    y = (rows[:, 0] * rows[:, 1] > 0).astype(int)
+    noisy, _ = flip_labels(y, 0.2, random_state=0)
+    rows[:, 15] = 3.0
+    score = {}
+    for weigh in (True, False):
+        clf = KernelClassifier(weigh_columns=weigh).fit(rows[:1000], noisy[:1000])
+        score[weigh] = clf.score(rows[1000:], y[1000:])
+        if weigh:
+            assert clf.relevance_[:2].min() > 2 * clf.relevance_[2:].max()
+            assert clf.relevance_[15] == 0
+    assert score[True] > score[False] + 0.1
+
+
+def test_columns_that_never_change_leave_the_class_shares():
+    clf = KernelClassifier().fit(np.ones((9, 2)), [0, 0, 0, 0, 0, 0, 1, 1, 1])
+    np.testing.assert_array_equal(clf.relevance_, [1, 1])
+    assert np.all(clf.predict([[1, 1], [2, 0]]) == 0)
+
+
 def test_balance_hears_the_tail():
     rows, y = load_wine(return_X_y=True)
     X, labels = make_long_tailed(rows, y, 12, random_state=0)
@@ -87,8 +130,8 @@ def test_kernel_classifier_leaves_rows_out_as_a_fit_without_them_would():
     rows = StandardScaler().fit_transform(rows)
     weight = np.random.default_rng(0).uniform(0.5, 2, size=len(y))
     parts = [np.arange(0, len(y), 5), np.arange(3, len(y), 7)]
-    # One strength, classes as they are: then only scaling and landmarks tell the two apart.
-    clf = KernelClassifier(alphas=[2.0], balance=0, gamma=0.01)
+    # One strength, classes and columns as they are: then only scaling and landmarks differ.
+    clf = KernelClassifier(alphas=[2.0], balance=0, gamma=0.01, weigh_columns=False)
     left_out = clf.leave_out_proba(rows, y, parts, weight)
     for part, proba in zip(parts, left_out, strict=True):
         others = np.setdiff1d(np.arange(len(y)), part)

@@ -25,9 +25,12 @@ from .._arrays import FloatArray
 _BLOCK_ROWS = 4096
 _KEPT_ROWS = 4 * _BLOCK_ROWS
 
-# Most landmarks that the regularisation is chosen with: an eigendecomposition of all would take
-# most of the time of a fit.
+# Most landmarks that the regularisation and the weights of the columns are chosen with: an
+# eigendecomposition of all would take most of the time of a fit.
 _TUNING_LANDMARKS = 500
+
+# Slopes that the weight of a column is the mean of: as many rows as classes leave room for.
+_SLOPES = 16_384
 
 # Added to the kernel's diagonal of ones, so that landmarks close together do no harm.
 _JITTER = 1e-7
@@ -51,12 +54,17 @@ class KernelClassifier(ClassifierMixin, BaseEstimator):
     its scores of any rows left out.  :math:`\lambda` is chosen by the leave-one-out scores of a
     solution in at most 500 of the landmarks, where it weighs the same norm.
 
+    Columns that say nothing would drown those that do.  A first such solution tells them apart:
+    distances then weigh each column by its mean squared slope, :math:`w_d \propto \sum_i r_i
+    \sum_c (\partial f_c(x_i) / \partial x_d)^2`, of mean 1.
+
     Parameters
     ----------
     alphas : array-like of float, default=(0.25, 0.5, 1, 2, 4, 8)
         Strengths of the regularisation to choose from.
     gamma : float or None, default=None
-        ``exp(-gamma * squared distance)`` of standardized rows; None is ``1 / n_features``.
+        ``exp(-gamma * weighted squared distance)`` of standardized rows; None is
+        ``1 / n_features``.
     n_landmarks : int, default=1500
         Most training rows that the kernel is taken at.  Time grows with its square.
     balance : float, default=0.5
@@ -65,6 +73,8 @@ class KernelClassifier(ClassifierMixin, BaseEstimator):
         to it are not shouted.
     scale : float, default=4.0
         Probabilities are the softmax of the scores, which are near 0 or 1, times this.
+    weigh_columns : bool, default=True
+        Whether columns weigh in the kernel by how much the scores change along them.
     random_state : int, RandomState instance or None, default=None
         Draws the landmarks where there are more rows.
 
@@ -76,6 +86,8 @@ class KernelClassifier(ClassifierMixin, BaseEstimator):
         Columns of X.
     landmarks_ : ndarray of shape (n_landmarks, n_features)
         Standardized rows that the kernel is taken at.
+    relevance_ : ndarray of shape (n_features,)
+        Weights of the columns in squared distances, of mean 1.
     alpha_ : float
         The strength chosen.
 
@@ -83,7 +95,10 @@ class KernelClassifier(ClassifierMixin, BaseEstimator):
     ----------
     R. Rifkin, R. Lippert (2007). Notes on regularized least squares. MIT-CSAIL-TR-2007-025, for
     the leave-one-out scores.  C. Williams, M. Seeger (2001). Using the Nyström method to speed up
-    kernel machines. NeurIPS.
+    kernel machines. NeurIPS.  A. Radhakrishnan, D. Beaglehole, P. Pandit, M. Belkin (2024).
+    Mechanism for feature learning in neural networks and backpropagation-free machine learning
+    models. Science 383, whose recursive feature machine, once and by its diagonal, weighs the
+    columns.
 
     Examples
     --------
@@ -100,6 +115,7 @@ class KernelClassifier(ClassifierMixin, BaseEstimator):
         "n_landmarks": [Interval(Integral, 1, None, closed="left")],
         "balance": [Interval(Real, 0, 1, closed="both")],
         "scale": [Interval(Real, 0, None, closed="neither")],
+        "weigh_columns": ["boolean"],
         "random_state": ["random_state"],
     }
 
@@ -111,6 +127,7 @@ class KernelClassifier(ClassifierMixin, BaseEstimator):
         n_landmarks: int = 1500,
         balance: float = 0.5,
         scale: float = 4.0,
+        weigh_columns: bool = True,
         random_state: Any = None,
     ) -> None:
         self.alphas = alphas
@@ -118,6 +135,7 @@ class KernelClassifier(ClassifierMixin, BaseEstimator):
         self.n_landmarks = n_landmarks
         self.balance = balance
         self.scale = scale
+        self.weigh_columns = weigh_columns
         self.random_state = random_state
 
     @_fit_context(prefer_skip_nested_validation=True)
@@ -150,10 +168,12 @@ class KernelClassifier(ClassifierMixin, BaseEstimator):
         with np.errstate(invalid="ignore"):  # the root of a constant column's variance, -1e-108
             self._scaler = StandardScaler(with_mean=not sparse.issparse(X))  # found all the same
             self._scaler.fit(X, sample_weight=weight)
+        self.relevance_ = np.ones(X.shape[1])
         # Equal rows are one row that shares its labels: copies of it, each with a label it may
         # have, are left out together.
         rows, place = _distinct(self._standardized(X))
         self._choose_landmarks(rows)
+        some = self.landmarks_[:: -(-len(self.landmarks_) // _TUNING_LANDMARKS)]
 
         totals = np.bincount(codes, weights=weight)
         unit = totals**-self.balance  # what one row of weight 1 weighs, by class
@@ -164,10 +184,16 @@ class KernelClassifier(ClassifierMixin, BaseEstimator):
         self._mean = targets.sum(axis=0) / row_weight.sum()
         targets /= row_weight[:, None]
         targets -= self._mean
-        blocks, of_landmarks = self._blocks(rows), self._kernel_of_landmarks()
-        self.alpha_ = self._best_alpha(blocks, of_landmarks, targets, row_weight)
+        alphas = self._checked_alphas()
+        if self.weigh_columns:
+            _, coef = self._tune(rows, some, targets, row_weight, alphas)
+            self.relevance_ = self._relevance(rows, some, coef, row_weight)
+        self.alpha_ = float(alphas[0])
+        if len(alphas) > 1:
+            self.alpha_, _ = self._tune(rows, some, targets, row_weight, alphas)
         self._coef = _ridge(
-            *_normal_equations(blocks, targets, row_weight), self.alpha_ * of_landmarks
+            *_normal_equations(self._blocks(rows, self.landmarks_), targets, row_weight),
+            self.alpha_ * self._kernel_among(self.landmarks_),
         )
         return self
 
@@ -176,8 +202,8 @@ class KernelClassifier(ClassifierMixin, BaseEstimator):
     ) -> list[FloatArray]:
         """Probabilities of parts of the training rows, each by the solution without its rows.
 
-        The landmarks, the weights of the classes and the regularisation are those of all
-        rows; then leaving out rows takes one linear system, and no fit.
+        The landmarks, the weights of classes and columns and the regularisation are those of
+        all rows; then leaving out rows takes one linear system, and no fit.
 
         Parameters
         ----------
@@ -208,10 +234,10 @@ class KernelClassifier(ClassifierMixin, BaseEstimator):
         for number, part in enumerate(parts):
             left_out[part, number] = True
         kinds, kind = np.unique(left_out, axis=0, return_inverse=True)
-        penalty = model.alpha_ * model._kernel_of_landmarks()
+        penalty = model.alpha_ * model._kernel_among(model.landmarks_)
         sums = [
             _normal_equations(
-                _with_constant(model._blocks(rows[kind == k])),
+                _with_constant(model._blocks(rows[kind == k], model.landmarks_)),
                 targets[kind == k],
                 weight[kind == k],
             )
@@ -229,20 +255,33 @@ class KernelClassifier(ClassifierMixin, BaseEstimator):
             probas.append(softmax(self.scale * scores, axis=1))
         return probas
 
-    def _best_alpha(
-        self, blocks: Blocks, of_landmarks: FloatArray, targets: FloatArray, weight: FloatArray
-    ) -> float:
+    def _tune(
+        self,
+        rows: Any,
+        landmarks: FloatArray,
+        targets: FloatArray,
+        weight: FloatArray,
+        alphas: FloatArray,
+    ) -> tuple[float, FloatArray]:
         """Choose the strength with some of the landmarks: the penalty means the same with all."""
-        alphas = self._checked_alphas()
-        if len(alphas) == 1:
-            return float(alphas[0])
-        some = slice(None, None, -(-len(of_landmarks) // _TUNING_LANDMARKS))
+        blocks = self._blocks(rows, landmarks)
+        return _choose_alpha(blocks, self._kernel_among(landmarks), targets, weight, alphas)
 
-        def thinned() -> Iterator[tuple[slice, FloatArray]]:
-            for part, kernel in blocks():
-                yield part, kernel[:, some]
-
-        return _choose_alpha(thinned, of_landmarks[some, some].copy(), targets, weight, alphas)
+    def _relevance(
+        self, rows: Any, landmarks: FloatArray, coef: FloatArray, weight: FloatArray
+    ) -> FloatArray:
+        """Weigh each column by the mean squared slope along it of the scores at some rows."""
+        some = slice(None, None, -(-rows.shape[0] * coef.shape[1] // _SLOPES))
+        rows, weight = rows[some], weight[some]
+        squares = np.zeros(rows.shape[1])
+        for part in gen_batches(rows.shape[0], _BLOCK_ROWS):
+            at = self._dense(rows[part])
+            kernel = self._kernel(at, landmarks)
+            for of_class in coef.T:  # slopes up to a factor, twice the kernel's gamma
+                slope = (kernel @ of_class)[:, None] * at - kernel @ (of_class[:, None] * landmarks)
+                squares += weight[part] @ slope**2
+        mean = squares.mean()
+        return squares / mean if mean > 0 else np.ones_like(squares)
 
     def _checked_alphas(self) -> FloatArray:
         alphas = np.asarray(self.alphas, dtype=np.float64)
@@ -267,25 +306,26 @@ class KernelClassifier(ClassifierMixin, BaseEstimator):
             distinct = distinct[rng.permutation(distinct.shape[0])[: self.n_landmarks]]
         self.landmarks_ = self._dense(distinct)
 
-    def _kernel_of_landmarks(self) -> FloatArray:
-        kernel = self._kernel(self.landmarks_)
+    def _kernel_among(self, landmarks: FloatArray) -> FloatArray:
+        kernel = self._kernel(landmarks, landmarks)
         kernel[np.diag_indices_from(kernel)] += _JITTER
         return kernel
 
-    def _kernel(self, rows: Any) -> FloatArray:
+    def _kernel(self, rows: Any, landmarks: FloatArray) -> FloatArray:
         gamma = 1.0 / rows.shape[1] if self.gamma is None else self.gamma
-        return np.asarray(rbf_kernel(self._dense(rows), self.landmarks_, gamma=gamma))
+        root = np.sqrt(self.relevance_)
+        return np.asarray(rbf_kernel(self._dense(rows) * root, landmarks * root, gamma=gamma))
 
     def _times_kernel(self, rows: Any, coef: FloatArray) -> FloatArray:
         parts = gen_batches(rows.shape[0], _BLOCK_ROWS)
-        return np.concatenate([self._kernel(rows[part]) @ coef for part in parts])
+        return np.concatenate([self._kernel(rows[part], self.landmarks_) @ coef for part in parts])
 
-    def _blocks(self, rows: Any) -> Blocks:
+    def _blocks(self, rows: Any, landmarks: FloatArray) -> Blocks:
         """Let one go over the rows' kernels more than once, whether they fit in memory or not."""
 
         def stream() -> Iterator[tuple[slice, FloatArray]]:
             for part in gen_batches(rows.shape[0], _BLOCK_ROWS):
-                yield part, self._kernel(rows[part])
+                yield part, self._kernel(rows[part], landmarks)
 
         if rows.shape[0] > _KEPT_ROWS:
             return stream
@@ -371,8 +411,8 @@ def _choose_alpha(
     targets: FloatArray,
     weight: FloatArray,
     alphas: FloatArray,
-) -> float:
-    """Strength of the least squared leave-one-out error.
+) -> tuple[float, FloatArray]:
+    """Strength of the least squared leave-one-out error, and its coefficients.
 
     The vectors that make the sum of squares diagonal and the penalty the identity serve for all
     strengths.
@@ -390,7 +430,8 @@ def _choose_alpha(
             residual = targets[part] - rotated @ solution
             residual /= np.maximum(1.0 - leverage[:, k], 1e-12)[:, None]
             errors[k] += weight[part] @ (residual**2).sum(axis=1)
-    return float(alphas[np.argmin(errors)])
+    best = int(np.argmin(errors))
+    return float(alphas[best]), vectors @ solutions[best]
 
 
 def _ridge(gram: FloatArray, moments: FloatArray, penalty: FloatArray) -> FloatArray:
