@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from scipy import sparse
-from sklearn.ensemble import ExtraTreesClassifier, VotingClassifier
+from sklearn.ensemble import ExtraTreesClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import gen_batches
@@ -20,31 +20,18 @@ from .scaling import SmoothClipper
 # Columns beyond which inputs are taken for an embedding: each says little, and stands more noise.
 _WIDE = 100
 
-# Columns that some of the trees see at a split: all there are in most tables, and few enough to be
-# affordable in an embedding.
-_MANY = 64
-
 
 def default_noise_aux() -> Any:
-    """Return extremely randomized trees, whose averages wrong labels hardly move.
-
-    Most of them see few columns at a split, and so differ from each other; the others find the
-    columns that matter among many that do not.
-    """
-    trees = {
-        "few_columns": ExtraTreesClassifier(67, min_samples_leaf=2),
-        "many_columns": ExtraTreesClassifier(33, min_samples_leaf=2, max_features=_MANY),
-    }
-    sizes = [forest.n_estimators for forest in trees.values()]  # every tree counts alike
+    """Return extremely randomized trees, whose averages wrong labels hardly move."""
     return make_pipeline(
         TabularEncoder(sparse_output=True),
         SmoothClipper(),
-        VotingClassifier(list(trees.items()), voting="soft", weights=sizes),
+        ExtraTreesClassifier(100, min_samples_leaf=2),
     )
 
 
 def default_imb_aux() -> Any:
-    """Return a kernel classifier in which rare classes weigh more."""
+    """Return a kernel classifier in which rare classes and telling columns weigh more."""
     return make_pipeline(TabularEncoder(sparse_output=True), SmoothClipper(), KernelClassifier())
 
 

@@ -278,7 +278,9 @@ class KernelClassifier(ClassifierMixin, BaseEstimator):
             at = self._dense(rows[part])
             kernel = self._kernel(at, landmarks)
             for of_class in coef.T:  # slopes up to a factor, twice the kernel's gamma
-                slope = (kernel @ of_class)[:, None] * at - kernel @ (of_class[:, None] * landmarks)
+                slope = (kernel @ of_class)[:, None] * at - kernel @ (
+                    of_class[:, None] * landmarks
+                )
                 squares += weight[part] @ slope**2
         mean = squares.mean()
         return squares / mean if mean > 0 else np.ones_like(squares)
