@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
-from scipy.linalg import cho_factor, cho_solve, eigh
 from scipy.special import softmax
 from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context, clone
 from sklearn.metrics.pairwise import rbf_kernel
@@ -20,6 +19,15 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from .._arrays import FloatArray
+from ._least_squares import (
+    Blocks,
+    choose_alpha,
+    distinct_rows,
+    normal_equations,
+    solve_ridge,
+    squared_slopes,
+    with_constant,
+)
 
 # Rows whose kernel is worked out at a time, and up to which they are kept for a second look.
 _BLOCK_ROWS = 4096
@@ -36,9 +44,6 @@ _SLOPES = 16_384
 _JITTER = 1e-7
 # Standard deviations beyond which a value is far from all others, and no more.
 _FARTHEST = 1e3
-
-#: Goes over the training rows in blocks: their numbers, and their kernel at the landmarks.
-Blocks = Callable[[], Iterable[tuple[slice, FloatArray]]]
 
 
 class KernelClassifier(ClassifierMixin, BaseEstimator):
@@ -171,7 +176,7 @@ class KernelClassifier(ClassifierMixin, BaseEstimator):
         self.relevance_ = np.ones(X.shape[1])
         # Equal rows are one row that shares its labels: copies of it, each with a label it may
         # have, are left out together.
-        rows, place = _distinct(self._standardized(X))
+        rows, place = distinct_rows(self._standardized(X))
         self._choose_landmarks(rows)
         some = self.landmarks_[:: -(-len(self.landmarks_) // _TUNING_LANDMARKS)]
 
@@ -191,8 +196,8 @@ class KernelClassifier(ClassifierMixin, BaseEstimator):
         self.alpha_ = float(alphas[0])
         if len(alphas) > 1:
             self.alpha_, _ = self._tune(rows, some, targets, row_weight, alphas)
-        self._coef = _ridge(
-            *_normal_equations(self._blocks(rows, self.landmarks_), targets, row_weight),
+        self._coef = solve_ridge(
+            *normal_equations(self._blocks(rows, self.landmarks_), targets, row_weight),
             self.alpha_ * self._kernel_among(self.landmarks_),
         )
         return self
@@ -236,8 +241,8 @@ class KernelClassifier(ClassifierMixin, BaseEstimator):
         kinds, kind = np.unique(left_out, axis=0, return_inverse=True)
         penalty = model.alpha_ * model._kernel_among(model.landmarks_)
         sums = [
-            _normal_equations(
-                _with_constant(model._blocks(rows[kind == k], model.landmarks_)),
+            normal_equations(
+                with_constant(model._blocks(rows[kind == k], model.landmarks_)),
                 targets[kind == k],
                 weight[kind == k],
             )
@@ -250,7 +255,7 @@ class KernelClassifier(ClassifierMixin, BaseEstimator):
             moments = np.sum([each for _, each in others], axis=0)
             mean = moments[-1] / max(gram[-1, -1], np.finfo(np.float64).tiny)
             centered = moments[:-1] - np.outer(gram[:-1, -1], mean)
-            coef = _ridge(gram[:-1, :-1].copy(), centered, penalty)
+            coef = solve_ridge(gram[:-1, :-1].copy(), centered, penalty)
             scores = model._times_kernel(rows[part], coef) + mean
             probas.append(softmax(self.scale * scores, axis=1))
         return probas
@@ -265,7 +270,7 @@ class KernelClassifier(ClassifierMixin, BaseEstimator):
     ) -> tuple[float, FloatArray]:
         """Choose the strength with some of the landmarks: the penalty means the same with all."""
         blocks = self._blocks(rows, landmarks)
-        return _choose_alpha(blocks, self._kernel_among(landmarks), targets, weight, alphas)
+        return choose_alpha(blocks, self._kernel_among(landmarks), targets, weight, alphas)
 
     def _relevance(
         self, rows: Any, landmarks: FloatArray, coef: FloatArray, weight: FloatArray
@@ -277,11 +282,7 @@ class KernelClassifier(ClassifierMixin, BaseEstimator):
         for part in gen_batches(rows.shape[0], _BLOCK_ROWS):
             at = self._dense(rows[part])
             kernel = self._kernel(at, landmarks)
-            for of_class in coef.T:  # slopes up to a factor, twice the kernel's gamma
-                slope = (kernel @ of_class)[:, None] * at - kernel @ (
-                    of_class[:, None] * landmarks
-                )
-                squares += weight[part] @ slope**2
+            squares += squared_slopes(at, landmarks, kernel, coef, weight[part])
         mean = squares.mean()
         return squares / mean if mean > 0 else np.ones_like(squares)
 
@@ -374,69 +375,3 @@ class KernelClassifier(ClassifierMixin, BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
-
-
-def _distinct(rows: Any) -> tuple[Any, npt.NDArray[np.intp]]:
-    """Give the rows without copies, and the place of each row among them."""
-    if not sparse.issparse(rows):
-        distinct, place = np.unique(rows, axis=0, return_inverse=True)
-        return distinct, place.ravel()
-    # Equal rows have equal products with random numbers, and all others have not.
-    products = rows @ np.random.default_rng(0).normal(size=rows.shape[1])
-    _, first, place = np.unique(products, return_index=True, return_inverse=True)
-    return rows[first], place
-
-
-def _normal_equations(
-    blocks: Blocks, targets: FloatArray, weight: FloatArray
-) -> tuple[FloatArray, FloatArray]:
-    """Weighted products of the kernels with themselves and with the targets."""
-    gram, moments = np.zeros(()), np.zeros(())
-    for part, kernel in blocks():
-        root = np.sqrt(weight[part, None])
-        weighted = kernel * root
-        gram = gram + weighted.T @ weighted  # of one array with itself: half the work
-        moments = moments + weighted.T @ (targets[part] * root)
-    return gram, moments
-
-
-def _with_constant(blocks: Blocks) -> Blocks:
-    """Append a column of ones to the kernel."""
-    return lambda: (
-        (part, np.pad(each, ((0, 0), (0, 1)), constant_values=1.0)) for part, each in blocks()
-    )
-
-
-def _choose_alpha(
-    blocks: Blocks,
-    of_landmarks: FloatArray,
-    targets: FloatArray,
-    weight: FloatArray,
-    alphas: FloatArray,
-) -> tuple[float, FloatArray]:
-    """Strength of the least squared leave-one-out error, and its coefficients.
-
-    The vectors that make the sum of squares diagonal and the penalty the identity serve for all
-    strengths.
-    """
-    gram, moments = _normal_equations(blocks, targets, weight)
-    values, vectors = eigh(gram, of_landmarks, overwrite_a=True, overwrite_b=True)
-    rotated_moments = vectors.T @ moments
-    shrunk = 1.0 / (np.maximum(values, 0.0) + alphas[:, None])
-    solutions = [rotated_moments * factors[:, None] for factors in shrunk]
-    errors = np.zeros(len(alphas))
-    for part, kernel in blocks():
-        rotated = kernel @ vectors
-        leverage = weight[part, None] * ((rotated**2) @ shrunk.T)
-        for k, solution in enumerate(solutions):
-            residual = targets[part] - rotated @ solution
-            residual /= np.maximum(1.0 - leverage[:, k], 1e-12)[:, None]
-            errors[k] += weight[part] @ (residual**2).sum(axis=1)
-    best = int(np.argmin(errors))
-    return float(alphas[best]), vectors @ solutions[best]
-
-
-def _ridge(gram: FloatArray, moments: FloatArray, penalty: FloatArray) -> FloatArray:
-    """Coefficients of least squares with a penalty; `gram` is overwritten."""
-    gram += penalty
-    return np.asarray(cho_solve(cho_factor(gram, overwrite_a=True), moments))

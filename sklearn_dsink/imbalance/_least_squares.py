@@ -1,0 +1,100 @@
+"""Weighted, penalised least squares on a kernel at landmarks, block by block."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+from scipy.linalg import cho_factor, cho_solve, eigh
+
+from .._arrays import FloatArray
+
+#: Goes over the training rows in blocks: their numbers, and their kernel at the landmarks.
+Blocks = Callable[[], Iterable[tuple[slice, FloatArray]]]
+
+
+def distinct_rows(rows: Any) -> tuple[Any, npt.NDArray[np.intp]]:
+    """Give the rows without copies, and the place of each row among them."""
+    if not sparse.issparse(rows):
+        distinct, place = np.unique(rows, axis=0, return_inverse=True)
+        return distinct, place.ravel()
+    # Equal rows have equal products with random numbers, and all others have not.
+    products = rows @ np.random.default_rng(0).normal(size=rows.shape[1])
+    _, first, place = np.unique(products, return_index=True, return_inverse=True)
+    return rows[first], place
+
+
+def normal_equations(
+    blocks: Blocks, targets: FloatArray, weight: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Weighted products of the kernels with themselves and with the targets."""
+    gram, moments = np.zeros(()), np.zeros(())
+    for part, kernel in blocks():
+        root = np.sqrt(weight[part, None])
+        weighted = kernel * root
+        gram = gram + weighted.T @ weighted  # of one array with itself: half the work
+        moments = moments + weighted.T @ (targets[part] * root)
+    return gram, moments
+
+
+def with_constant(blocks: Blocks) -> Blocks:
+    """Append a column of ones to the kernel."""
+    return lambda: (
+        (part, np.pad(each, ((0, 0), (0, 1)), constant_values=1.0)) for part, each in blocks()
+    )
+
+
+def choose_alpha(
+    blocks: Blocks,
+    of_landmarks: FloatArray,
+    targets: FloatArray,
+    weight: FloatArray,
+    alphas: FloatArray,
+) -> tuple[float, FloatArray]:
+    """Strength of the least squared leave-one-out error, and its coefficients.
+
+    The vectors that make the sum of squares diagonal and the penalty the identity serve for all
+    strengths.
+    """
+    gram, moments = normal_equations(blocks, targets, weight)
+    values, vectors = eigh(gram, of_landmarks, overwrite_a=True, overwrite_b=True)
+    rotated_moments = vectors.T @ moments
+    shrunk = 1.0 / (np.maximum(values, 0.0) + alphas[:, None])
+    solutions = [rotated_moments * factors[:, None] for factors in shrunk]
+    errors = np.zeros(len(alphas))
+    for part, kernel in blocks():
+        rotated = kernel @ vectors
+        leverage = weight[part, None] * ((rotated**2) @ shrunk.T)
+        for k, solution in enumerate(solutions):
+            residual = targets[part] - rotated @ solution
+            residual /= np.maximum(1.0 - leverage[:, k], 1e-12)[:, None]
+            errors[k] += weight[part] @ (residual**2).sum(axis=1)
+    best = int(np.argmin(errors))
+    return float(alphas[best]), vectors @ solutions[best]
+
+
+def solve_ridge(gram: FloatArray, moments: FloatArray, penalty: FloatArray) -> FloatArray:
+    """Coefficients of least squares with a penalty; `gram` is overwritten."""
+    gram += penalty
+    return np.asarray(cho_solve(cho_factor(gram, overwrite_a=True), moments))
+
+
+def squared_slopes(
+    rows: FloatArray,
+    landmarks: FloatArray,
+    kernel: FloatArray,
+    coef: FloatArray,
+    weight: FloatArray,
+) -> FloatArray:
+    """Squared slopes along each column of the scores ``kernel @ coef``, added up over the rows.
+
+    The kernel is Gaussian, of squared distances; twice its gamma is left out of the slopes.
+    """
+    total = np.zeros(rows.shape[1])
+    for each in coef.T:
+        slope = (kernel @ each)[:, None] * rows - kernel @ (each[:, None] * landmarks)
+        total += weight @ slope**2
+    return total
