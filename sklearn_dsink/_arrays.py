@@ -17,6 +17,9 @@ FloatArray = npt.NDArray[np.floating[Any]]
 #: Probabilities are clipped here before a logarithm: an exact zero would veto a class for good.
 PROBA_FLOOR = 1e-6
 
+# Values this far apart have exponentials that float32 tells apart, beside their sum.
+_SAFE_RANGE = 60.0
+
 # Entries worked on at a time, so that what is made on the way fits the cache: a quarter of a MiB
 # each in float64.
 _BLOCK_SIZE = 2**15
@@ -40,9 +43,19 @@ def column_totals(values: FloatArray, weight: FloatArray | None = None) -> Float
 
 
 def log_softmax(values: FloatArray) -> FloatArray:
-    """Logarithm of the softmax of each row; torch takes half of scipy's time."""
-    result: FloatArray = torch.log_softmax(torch.from_numpy(values), dim=1).numpy()
-    return result
+    """Logarithm of the softmax of each row.
+
+    To look for the maximum of each row takes longer than all the rest, and is done only where the
+    values are so far apart that the exponential of one could vanish beside that of another.
+    """
+    if not values.size:
+        return np.zeros_like(values)
+    high = values.max()
+    if not high - values.min() < _SAFE_RANGE:  # NaN is not either
+        result: FloatArray = torch.log_softmax(torch.from_numpy(values), dim=1).numpy()
+        return result
+    totals = np.einsum("ij->i", np.exp(values - high))
+    return np.asarray(values - (np.log(totals) + high)[:, None])
 
 
 def safe_log(proba: FloatArray, out: FloatArray | None = None) -> FloatArray:

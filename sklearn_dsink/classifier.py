@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy.special import log_softmax
 from sklearn.base import _fit_context
 from sklearn.utils import check_random_state
 from sklearn.utils.metadata_routing import _raise_for_params
@@ -378,7 +377,8 @@ class DSinkClassifier(DSinkParameters):
         proba : ndarray of shape (n_samples, n_classes), dtype float64
             Columns in the order of `classes_`; rows sum to 1.
         """
-        return np.exp(self.predict_log_proba(X))
+        log_proba = self.predict_log_proba(X)
+        return np.exp(log_proba, out=log_proba)
 
     def predict_log_proba(self, X: Any) -> FloatArray:
         """Logarithm of `predict_proba`.
@@ -397,11 +397,10 @@ class DSinkClassifier(DSinkParameters):
         X = validate_features(self, X, reset=False)
         inputs = self.encoder_.encode(X)
         logits = log_probabilities(self.target_, inputs, corrected=False, normalize=False)
-        log_target = logits.astype(np.float64)
-        log_target += self._log_shift()
+        shift = self._log_shift()  # in float64, as the sums with it are
         if not self.combine:
-            return apply_prior(log_target, self._log_prior())
-        scores = [log_target, log_softmax(self._experts.log_proba(X), axis=1)]
+            return apply_prior(logits, shift + self._log_prior())
+        scores = [logits + shift, self._experts.log_proba(X)]
         pooled = pool(scores, [TARGET_SHARE, 1.0 - TARGET_SHARE])
         return apply_prior(pooled, self._log_prior())
 

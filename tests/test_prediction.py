@@ -9,10 +9,31 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.special import log_softmax
 
+from sklearn_dsink import _arrays
 from sklearn_dsink.prediction import apply_prior, check_prior, pool
 
 SCORES = arrays(np.float64, (4, 3), elements=st.floats(-50, 50))
 PRIORS = arrays(np.float64, 3, elements=st.floats(1e-6, 1e3))
+
+
+@pytest.mark.parametrize(("dtype", "atol"), [(np.float64, 1e-13), (np.float32, 1e-5)])
+@given(scores=SCORES, spread=st.sampled_from([0.1, 1.0, 20.0]), row=st.floats(-500, 500))
+def test_log_softmax_is_that_of_scipy_near_and_far(dtype, atol, scores, spread, row):
+    scores = (spread * scores).astype(dtype)
+    scores[0] += row  # one row far from the others, or values of a row far from each other
+    expected = log_softmax(scores.astype(np.float64), axis=1)
+    found = _arrays.log_softmax(scores)
+    assert found.dtype == dtype
+    size = np.abs(scores).max() + 1
+    np.testing.assert_allclose(found, expected, atol=atol * size, rtol=0)
+
+
+def test_log_softmax_keeps_zeros_and_finds_what_is_not_a_number():
+    scores = np.array([[0.0, -np.inf], [np.nan, 0.0], [1.0, 1.0]])
+    found = _arrays.log_softmax(scores)
+    np.testing.assert_allclose(found[[0, 2]], [[0, -np.inf], [-np.log(2), -np.log(2)]])
+    assert np.isnan(found[1]).all()
+    assert _arrays.log_softmax(np.empty((0, 3))).shape == (0, 3)
 
 
 @given(SCORES, PRIORS)
@@ -30,7 +51,8 @@ def test_prior_correction_is_bayes_rule_and_can_be_undone(scores, prior):
 @given(SCORES, st.floats(0.1, 1e3))
 def test_the_scale_of_a_prior_does_not_matter(scores, scale):
     log_proba = log_softmax(scores, axis=1)
-    np.testing.assert_allclose(apply_prior(log_proba, np.full(3, np.log(scale))), log_proba)
+    again = apply_prior(log_proba, np.full(3, np.log(scale)))
+    np.testing.assert_allclose(again, log_proba, atol=1e-13)
 
 
 @given(SCORES, SCORES)
