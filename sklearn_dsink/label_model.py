@@ -4,13 +4,14 @@ A row of true class :math:`c` has the features :math:`x` and was given the label
 
 .. math::
 
-    P(c \mid x) \propto \pi_c^a \prod_k p_k(c \mid x)^{t_k}, \qquad
+    P(c \mid x) \propto \nu_c^a \prod_k p_k(c \mid x)^{t_k}, \qquad
     P(y \mid x) = \sum_c P(c \mid x)\, T_{cy}
 
-with models :math:`p_k` fitted to the given labels, class shares :math:`\pi`, and the noise matrix
-:math:`T`.  Probabilities fitted to noisy labels are too flat, and flatter for the weaker model:
-the exponents undo that.  Everything is found by expectation-maximisation on the given labels; no
-clean label is needed.
+with models :math:`p_k` fitted to the given labels, the shares :math:`\nu` of the classes among
+these, and the noise matrix :math:`T`.  Probabilities fitted to noisy labels are too flat, and
+flatter for the weaker model: the exponents undo that.  What weighs classes alike has taken their
+shares out of its probabilities, those of the labels it was given: :math:`\nu^a` puts them back.
+Everything is found by expectation-maximisation on the given labels; no clean label is needed.
 """
 
 from __future__ import annotations
@@ -58,7 +59,9 @@ class LabelModel:
     exponents : ndarray of shape (n_models,)
         Exponent t of each model.
     prior_exponent : float
-        Exponent a of the class shares, in [0, 1].
+        Exponent a of the shares of the given labels, in [0, 1].
+    given_share : ndarray of shape (n_classes,)
+        Class shares nu of the given labels; sums to 1.
     class_share : ndarray of shape (n_classes,)
         Class shares pi of the true labels; sums to 1.
     noise_matrix : ndarray of shape (n_classes, n_classes)
@@ -74,6 +77,7 @@ class LabelModel:
 
     exponents: FloatArray
     prior_exponent: float
+    given_share: FloatArray
     class_share: FloatArray
     noise_matrix: FloatArray
     offset: FloatArray
@@ -93,7 +97,7 @@ class LabelModel:
         log_proba : ndarray of shape (n_samples, n_classes)
             For the training rows' own class shares; rows are normalized.
         """
-        log_prior = self.prior_exponent * np.log(self.class_share)
+        log_prior = self.prior_exponent * np.log(self.given_share)
         return _pooled(self.exponents, log_scores, log_prior)
 
     def label(
@@ -221,27 +225,30 @@ def fit_label_model(
 
     exponents: FloatArray = np.ones(len(scores))
     prior_exponent = 0.0
-    share = _smoothed_share(np.bincount(y[rows], row_weight, n_classes))
+    given_share = _smoothed_share(np.bincount(y[rows], row_weight, n_classes))
+    log_given = np.log(given_share)
     joint = _count_joint(log_scores, y, rows, row_weight, exponents, 0.0, None)
     noise_matrix = noise_matrix_from_joint(joint, pseudo_count)
     for _ in range(n_iter):
-        log_prior = prior_exponent * np.log(share)
+        log_prior = prior_exponent * log_given
         joint = _count_joint(log_scores, y, rows, row_weight, exponents, log_prior, noise_matrix)
         posterior = _posterior(exponents, scores, log_prior, noise_matrix.T[y[few]])
         noise_matrix = noise_matrix_from_joint(joint, pseudo_count)
-        share = _smoothed_share(joint.sum(axis=1))
         exponents, prior_exponent = _fit_exponents(
-            scores, np.log(share), posterior, few_weight, exponents, prior_exponent
+            scores, log_given, posterior, few_weight, exponents, prior_exponent
         )
+    share = _smoothed_share(joint.sum(axis=1))
     exponents, prior_exponent = power * exponents, power * prior_exponent
     log_eta = np.empty((len(rows), n_classes), log_scores[0].dtype)
     for part in cache_blocks(log_eta.shape):
         some = [every_row[rows[part]].astype(np.float64) for every_row in log_scores]
-        log_eta[part] = _pooled(exponents, some, prior_exponent * np.log(share))
+        log_eta[part] = _pooled(exponents, some, prior_exponent * log_given)
     offset = _fit_offset(log_eta, share, row_weight)
     del log_eta
     none = np.empty((0, n_classes))
-    model = LabelModel(exponents, prior_exponent, share, noise_matrix, offset, none, n_iter)
+    model = LabelModel(
+        exponents, prior_exponent, given_share, share, noise_matrix, offset, none, n_iter
+    )
     posterior = model.label(log_scores, y)
     share = _smoothed_share(column_totals(posterior, weight))
     return replace(model, class_share=share, posterior=posterior)

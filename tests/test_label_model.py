@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.metrics import recall_score
 
 from sklearn_dsink import _arrays, label_model
 from sklearn_dsink.label_model import fit_label_model, smooth_log
@@ -75,9 +76,33 @@ def test_a_power_below_one_makes_the_pool_less_sure_and_nothing_else():
     np.testing.assert_array_equal(less.noise_matrix, full.noise_matrix)
     half = np.sqrt(np.exp(full.log_proba(scores)))
     half /= half.sum(axis=1, keepdims=True)
-    # The shares of the classes are the posterior's, which moves a little.
-    np.testing.assert_allclose(np.exp(less.log_proba(scores)), half, atol=0.02)
+    np.testing.assert_allclose(np.exp(less.log_proba(scores)), half, rtol=1e-6)
     assert less.posterior.max(axis=1).mean() < full.posterior.max(axis=1).mean()
+
+
+def test_the_prior_that_balanced_models_left_out_is_put_back():
+    _, y, _, balanced = simulate(rate=0.1)
+    with_prior = [proba * np.bincount(y) for proba in balanced]
+    with_prior = [proba / proba.sum(axis=1, keepdims=True) for proba in with_prior]
+    of_balanced, of_others = (
+        fit_label_model([smooth_log(proba) for proba in probas], y)
+        for probas in (balanced, with_prior)
+    )
+    assert of_balanced.prior_exponent > 0.9
+    assert of_others.prior_exponent < 0.1
+    agreed = of_balanced.posterior.argmax(axis=1) == of_others.posterior.argmax(axis=1)
+    assert agreed.mean() > 0.95
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_class_that_one_model_gives_up_is_found_by_the_other(seed):
+    true, y, _, (blind, balanced) = simulate((0.75, 0.23, 0.02), 0.2, (0.95, 0.9), 3000, seed)
+    blind[:, 2] = 1e-4
+    scores = [smooth_log(blind / blind.sum(axis=1, keepdims=True)), smooth_log(balanced)]
+    model = fit_label_model(scores, y)
+    for_equal_classes = model.log_proba(scores) + model.offset - np.log(model.class_share)
+    recall = recall_score(true, for_equal_classes.argmax(axis=1), average=None)
+    assert recall.min() > 0.8
 
 
 def test_more_rows_hold_the_noise_matrix_nearer_to_noise_that_is_alike_everywhere():
