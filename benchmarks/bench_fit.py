@@ -122,7 +122,7 @@ def compare(n_samples, n_features, n_classes, repeats, device="cpu"):
     """Time a whole fit and a prediction, and their parts."""
     X, y, truth = make_task(n_samples + 20_000, n_features, n_classes)
     X, X_test, y, y_test = X[:n_samples], X[n_samples:], y[:n_samples], truth[n_samples:]
-    noise_aux, imb_aux = default_noise_aux(), default_imb_aux()
+    noise_aux, imb_aux = default_noise_aux(n_features), default_imb_aux()
     net = default_target(X, n_classes).set_params(device=device)
     made = {}
 

@@ -119,7 +119,10 @@ class DSinkParameters(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
     # One resolver for each default: fit, routing and tags all ask here.
 
     def _get_noise_aux(self) -> Any:
-        return request_weights(default_noise_aux()) if self.noise_aux is None else self.noise_aux
+        if self.noise_aux is None:
+            # Routing asks before a fit has seen columns, and their number is nothing to it.
+            return request_weights(default_noise_aux(getattr(self, "n_features_in_", 1)))
+        return self.noise_aux
 
     def _get_imb_aux(self) -> Any:
         return request_weights(default_imb_aux()) if self.imb_aux is None else self.imb_aux

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isqrt
 from typing import Any
 
 from scipy import sparse
@@ -20,13 +21,18 @@ from .scaling import SmoothClipper
 # Columns beyond which inputs are taken for an embedding: each says little, and stands more noise.
 _WIDE = 100
 
+# Least columns that a tree looks at for a split. Of few columns, their root would be so few that
+# most splits are of columns that tell little.
+_LEAST_COLUMNS = 8
 
-def default_noise_aux() -> Any:
+
+def default_noise_aux(n_features: int) -> Any:
     """Return extremely randomized trees, whose averages wrong labels hardly move."""
+    columns = max(isqrt(n_features), _LEAST_COLUMNS)
     return make_pipeline(
         TabularEncoder(sparse_output=True),
         SmoothClipper(),
-        ExtraTreesClassifier(100, min_samples_leaf=2),
+        ExtraTreesClassifier(100, min_samples_leaf=2, max_features=columns),
     )
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+from sklearn.ensemble import ExtraTreesClassifier
 from sklearn.metrics import balanced_accuracy_score
 
+from sklearn_dsink import DSinkClassifier
 from sklearn_dsink.auxiliaries import accepts_sample_weight, prepare
 from sklearn_dsink.datasets import flip_labels
 from sklearn_dsink.defaults import default_imb_aux, default_noise_aux
@@ -25,6 +27,27 @@ def test_the_columns_that_matter_are_found_among_many_that_do_not():
     assert scores[1] > scores[0] + 0.05
 
 
+def test_trees_of_a_narrow_table_look_at_more_than_the_root_of_its_columns():
+    """Three columns of eight decide, two of them only together: few splits are of those."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(2400, 8))
+    true = (X[:, 0] * X[:, 1] > 0) + 2 * (X[:, 2] > 0)
+    train, test = slice(0, 800), slice(800, None)
+    given, _ = flip_labels(true[train], 0.2, random_state=0)
+    scores = []
+    for classifier in (ExtraTreesClassifier(100, min_samples_leaf=2), default_noise_aux(8)):
+        model = prepare(classifier, np.random.RandomState(0)).fit(X[train], given)
+        scores.append(balanced_accuracy_score(true[test], model.predict(X[test])))
+    assert scores[1] > scores[0] + 0.02
+
+
+def test_trees_of_a_wide_table_look_at_the_root_of_its_columns():
+    clf = DSinkClassifier(cv=None, random_state=0)
+    X, y = np.random.default_rng(0).normal(size=(40, 400)), np.arange(40) % 2
+    forest = clf.fit(X, y).noise_aux_[-1]
+    assert forest.max_features == 20
+
+
 def test_both_can_be_fitted_a_second_time():
-    assert accepts_sample_weight(default_noise_aux())
+    assert accepts_sample_weight(default_noise_aux(10))
     assert accepts_sample_weight(default_imb_aux())
