@@ -32,9 +32,7 @@ import torch
 from _machine import machine
 from cells import available, make_cell
 from imblearn.ensemble import BalancedRandomForestClassifier
-from sklearn.ensemble import ExtraTreesClassifier, VotingClassifier
 from sklearn.metrics import balanced_accuracy_score
-from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_dsink import PAPER, DSinkClassifier
@@ -54,18 +52,6 @@ CELLS = [
 
 BALANCED_FOREST = BalancedRandomForestClassifier(
     100, sampling_strategy="all", replacement=True, bootstrap=False
-)
-
-TREES_OF_TWO_KINDS = make_pipeline(
-    SmoothClipper(),
-    VotingClassifier(
-        [
-            ("few", ExtraTreesClassifier(67, min_samples_leaf=2)),
-            ("many", ExtraTreesClassifier(33, min_samples_leaf=2, max_features=64)),
-        ],
-        voting="soft",
-        weights=[67, 33],
-    ),
 )
 
 # What is changed, and how: parameters by name, constants by the path of a module.
@@ -90,7 +76,9 @@ CHANGES: dict[str, dict[str, Any]] = {
     "columns weigh alike in f_L": {
         "sklearn_dsink.defaults.KernelClassifier": partial(KernelClassifier, weigh_columns=False)
     },
-    "a third of f_N's trees see up to 64 columns": {"noise_aux": TREES_OF_TWO_KINDS},
+    "trees look at the root of the columns, few or many": {
+        "sklearn_dsink.defaults._LEAST_COLUMNS": 1
+    },
     "regularisation of f_L chosen with all landmarks": {
         "sklearn_dsink.imbalance._kernel_classifier._TUNING_LANDMARKS": 10**6
     },
