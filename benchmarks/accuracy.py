@@ -4,11 +4,13 @@
     python benchmarks/accuracy.py --out docs/_static/accuracy.csv --summarize
     python benchmarks/accuracy.py --data FOLDER --held-out --out docs/_static/held_out.csv
     python benchmarks/accuracy.py --made --out docs/_static/made.csv
+    python benchmarks/accuracy.py --data FOLDER --two-classes --out docs/_static/two_classes.csv
 
 One line a cell, seed and method goes into the CSV as soon as it is known; a second run does what
 is missing. A JSON beside it says with which versions, machine, seeds and command. Without
 ``--data`` the cells of scikit-learn's bundled sets are run; with ``--held-out`` those that no
-default was chosen on, with ``--made`` made tables in which most columns say nothing.
+default was chosen on, with ``--made`` made tables in which most columns say nothing, with
+``--two-classes`` sets of which some classes are told from the rest.
 ``--summarize`` prints the tables and writes them, and two pictures, beside the CSV.
 
 Every method sees the same standardised features and given labels. Scores are those of a clean
@@ -42,7 +44,7 @@ import numpy as np
 import torch
 from _machine import machine
 from _peers import PEERS
-from cells import ALL_CELLS, HELD_OUT, MADE_CELLS, Cell, available, make_cell
+from cells import ALL_CELLS, HELD_OUT, MADE_CELLS, TWO_CLASS_CELLS, Cell, available, make_cell
 from cleanlab.rank import get_label_quality_scores
 from scipy.special import softmax
 from sklearn.metrics import (
@@ -344,6 +346,7 @@ def main() -> None:
     parser.add_argument("--cells", nargs="+", choices=ALL_CELLS, metavar="CELL")
     parser.add_argument("--held-out", action="store_true", help="cells no default was chosen on")
     parser.add_argument("--made", action="store_true", help="tables of columns that say nothing")
+    parser.add_argument("--two-classes", action="store_true", help="some classes against the rest")
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS, metavar="METHOD")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--revision", help="of the package, to be noted in the JSON")
@@ -355,7 +358,8 @@ def main() -> None:
 
         summarize(args.out, peers=list(PEERS), order=list(METHODS))
     else:
-        group = HELD_OUT if args.held_out else MADE_CELLS if args.made else None
+        groups = {"held_out": HELD_OUT, "made": MADE_CELLS, "two_classes": TWO_CLASS_CELLS}
+        group = next((cells for name, cells in groups.items() if getattr(args, name)), None)
         run(args, args.cells or available(args.data, group))
 
 
