@@ -344,9 +344,13 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="folder of the .npz sets; bundled sets without")
     parser.add_argument("--out", type=Path, required=True, help="CSV, continued if it exists")
     parser.add_argument("--cells", nargs="+", choices=ALL_CELLS, metavar="CELL")
-    parser.add_argument("--held-out", action="store_true", help="cells no default was chosen on")
-    parser.add_argument("--made", action="store_true", help="tables of columns that say nothing")
-    parser.add_argument("--two-classes", action="store_true", help="some classes against the rest")
+    groups = parser.add_mutually_exclusive_group()
+    for name, cells, meaning in (
+        ("--held-out", HELD_OUT, "cells no default was chosen on"),
+        ("--made", MADE_CELLS, "tables of columns that say nothing"),
+        ("--two-classes", TWO_CLASS_CELLS, "some classes against the rest"),
+    ):
+        groups.add_argument(name, dest="group", action="store_const", const=cells, help=meaning)
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS, metavar="METHOD")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--revision", help="of the package, to be noted in the JSON")
@@ -358,9 +362,7 @@ def main() -> None:
 
         summarize(args.out, peers=list(PEERS), order=list(METHODS))
     else:
-        groups = {"held_out": HELD_OUT, "made": MADE_CELLS, "two_classes": TWO_CLASS_CELLS}
-        group = next((cells for name, cells in groups.items() if getattr(args, name)), None)
-        run(args, args.cells or available(args.data, group))
+        run(args, args.cells or available(args.data, args.group))
 
 
 if __name__ == "__main__":
