@@ -44,6 +44,10 @@ _MAX_ROWS = 10_000
 _MAX_ENTRIES = 2**18
 _MAX_EXPONENT = 20.0
 
+# Where models are weak, each round of expectation-maximisation still finds more of the labels
+# right: by more than this share of them it goes on.
+_SETTLED = 0.003
+
 _RIDGE = 1e-3
 
 # Rows that have to speak for an offset of 1: a class of fewer keeps about what it had.
@@ -72,7 +76,7 @@ class LabelModel:
     posterior : ndarray of shape (n_samples, n_classes)
         Probability of each true class, given the features and the given label.
     n_iter : int
-        Rounds of expectation-maximisation.
+        Rounds of expectation-maximisation until it ended.
     """
 
     exponents: FloatArray
@@ -167,7 +171,8 @@ def fit_label_model(
     y: npt.NDArray[np.integer[Any]],
     *,
     sample_weight: FloatArray | None = None,
-    n_iter: int = 10,
+    min_iter: int = 10,
+    max_iter: int = 40,
     pseudo_count: float = 30.0,
     power: float = 1.0,
 ) -> LabelModel:
@@ -181,8 +186,10 @@ def fit_label_model(
         Given labels as codes ``0..n_classes-1``.
     sample_weight : ndarray of shape (n_samples,), default=None
         Weights of mean 1; None weighs all alike.
-    n_iter : int, default=10
-        Rounds of expectation-maximisation.
+    min_iter, max_iter : int, default=10 and 40
+        Rounds of expectation-maximisation, at least and at most.  It ends early on purpose: the
+        likeliest models are too sure, and too many labels wrong.  Between the two it goes on only
+        while a round finds more of the labels right, by more than 0.3 % of the rows.
     pseudo_count : float, default=30.0
         Rows by which each row of the noise matrix is held to "kept, or moved to any class".
     power : float, default=1.0
@@ -229,7 +236,9 @@ def fit_label_model(
     log_given = np.log(given_share)
     joint = _count_joint(log_scores, y, rows, row_weight, exponents, 0.0, None)
     noise_matrix = noise_matrix_from_joint(joint, pseudo_count)
-    for _ in range(n_iter):
+    n_iter, kept = 0, -1.0
+    while n_iter < max_iter:
+        n_iter += 1
         log_prior = prior_exponent * log_given
         joint = _count_joint(log_scores, y, rows, row_weight, exponents, log_prior, noise_matrix)
         posterior = _posterior(exponents, scores, log_prior, noise_matrix.T[y[few]])
@@ -237,6 +246,9 @@ def fit_label_model(
         exponents, prior_exponent = _fit_exponents(
             scores, log_given, posterior, few_weight, exponents, prior_exponent
         )
+        before, kept = kept, joint.trace() / joint.sum()
+        if n_iter >= min_iter and kept - before <= _SETTLED:
+            break
     share = _smoothed_share(joint.sum(axis=1))
     exponents, prior_exponent = power * exponents, power * prior_exponent
     log_eta = np.empty((len(rows), n_classes), log_scores[0].dtype)

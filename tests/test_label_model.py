@@ -186,9 +186,31 @@ def test_rows_of_weight_0_are_as_if_they_were_not_there():
 
 def test_without_a_round_the_exponents_are_1():
     _, y, _, probas = simulate(n_rows=200)
-    model = fit_label_model([smooth_log(proba) for proba in probas], y, n_iter=0)
+    model = fit_label_model([smooth_log(proba) for proba in probas], y, max_iter=0)
     np.testing.assert_array_equal(model.exponents, 1)
     np.testing.assert_allclose(model.posterior.sum(axis=1), 1)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_weak_models_get_the_rounds_that_they_need(seed):
+    shares = np.geomspace(1, 0.1, 6) / np.geomspace(1, 0.1, 6).sum()
+    true, y, _, probas = simulate(shares, rate=0.2, skills=(0.3, 0.2), seed=seed)
+    flat = [proba**0.3 / (proba**0.3).sum(axis=1, keepdims=True) for proba in probas]
+    log_scores = [smooth_log(proba) for proba in flat]
+    ten, settled = (fit_label_model(log_scores, y, max_iter=most) for most in (10, 40))
+    assert ten.n_iter == 10 < settled.n_iter < 40
+    right = [(model.posterior.argmax(axis=1) == true).mean() for model in (ten, settled)]
+    assert right[1] > right[0] + 0.03
+
+
+def test_rounds_that_only_make_the_models_surer_are_left_out():
+    _, y, _, probas = simulate()
+    log_scores = [smooth_log(proba) for proba in probas]
+    usual = fit_label_model(log_scores, y)
+    more = fit_label_model(log_scores, y, min_iter=40)
+    assert (usual.n_iter, more.n_iter) == (10, 40)
+    assert (more.exponents >= usual.exponents).all()
+    assert np.trace(more.noise_matrix) < np.trace(usual.noise_matrix)
 
 
 @pytest.mark.parametrize("n_classes", [2, 7])
