@@ -2,6 +2,8 @@
 
     python benchmarks/ablation.py --out docs/_static/ablation.csv [--data FOLDER]
 
+With --pair NAME the auxiliaries are those of a pair of pairs.py, of four folds.
+
 One line a cell, seed and setting goes into the CSV as soon as it is known; a second run does what
 is missing. Beside it, `ablation_summary.csv` has the effect of each change in points of balanced
 accuracy, of the prediction and of the surrogate labels on the training rows, paired by cell and
@@ -32,6 +34,7 @@ import torch
 from _machine import machine
 from cells import available, make_cell
 from imblearn.ensemble import BalancedRandomForestClassifier
+from pairs import PAIRS
 from sklearn.metrics import balanced_accuracy_score
 from sklearn.preprocessing import StandardScaler
 
@@ -70,6 +73,12 @@ CHANGES: dict[str, dict[str, Any]] = {
     "noise matrix held by 100 rows": {
         "sklearn_dsink.evidence.fit_label_model": partial(fit_label_model, pseudo_count=100.0)
     },
+    "label model of ten rounds at most": {
+        "sklearn_dsink.evidence.fit_label_model": partial(fit_label_model, max_iter=10)
+    },
+    "label model of forty rounds at least": {
+        "sklearn_dsink.evidence.fit_label_model": partial(fit_label_model, min_iter=40)
+    },
     "auxiliaries read columns with their tails": {
         "sklearn_dsink.defaults.SmoothClipper": partial(SmoothClipper, limit=1e6)
     },
@@ -95,7 +104,9 @@ CHANGES: dict[str, dict[str, Any]] = {
 }
 
 
-def run(cell_name: str, seed: int, data: Path | None, change: dict[str, Any]) -> list[float]:
+def run(
+    cell_name: str, seed: int, data: Path | None, pair: str | None, change: dict[str, Any]
+) -> list[float]:
     cell = make_cell(cell_name, seed, data)
     scaler = StandardScaler().fit(cell.X_train)
     X, X_test = scaler.transform(cell.X_train), scaler.transform(cell.X_test)
@@ -104,7 +115,8 @@ def run(cell_name: str, seed: int, data: Path | None, change: dict[str, Any]) ->
     with ExitStack() as stack:
         for path in change.keys() - parameters.keys():
             stack.enter_context(patch(path, change[path]))
-        clf = DSinkClassifier(random_state=seed).set_params(**parameters).fit(X, cell.y_observed)
+        clf = DSinkClassifier(*PAIRS[pair], cv=4) if pair else DSinkClassifier()
+        clf.set_params(random_state=seed, **parameters).fit(X, cell.y_observed)
         seconds = time.process_time() - start
         predicted = clf.predict(X_test)
     surrogate = clf.classes_[clf.surrogate_labels_.argmax(axis=1)]
@@ -140,6 +152,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path)
     parser.add_argument("--cells", nargs="*")
     parser.add_argument("--changes", nargs="*", choices=CHANGES, default=CHANGES, metavar="CHANGE")
+    parser.add_argument("--pair", choices=PAIRS, metavar="PAIR", help="default ones without")
     parser.add_argument("--seeds", type=int, default=3)
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -158,7 +171,7 @@ def main() -> None:
             for change in args.changes:
                 if (cell, seed, change) in done:
                     continue
-                scores = run(cell, seed, args.data, CHANGES[change])
+                scores = run(cell, seed, args.data, args.pair, CHANGES[change])
                 with args.out.open("a", newline="") as file:
                     csv.writer(file).writerow([cell, seed, change, *(f"{v:.5g}" for v in scores)])
     summary = summarize(args.out)
