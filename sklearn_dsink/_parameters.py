@@ -25,8 +25,9 @@ from ._fingerprint import take_fingerprint
 from .auxiliaries import check_auxiliary, request_weights
 from .defaults import default_imb_aux, default_noise_aux, default_target
 from .inputs import Float32Array, validate_features
-from .prediction import check_prior
+from .prediction import check_prior, read_by_class
 from .surrogate import SurrogateLabeler
+from .transport import floor_marginal
 from .validation import check_weights, encode_labels
 
 # Entries of (n_samples, n_classes) up to which ``refine="auto"`` fits the auxiliaries again.
@@ -42,10 +43,14 @@ class DSinkParameters(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         "target": [NeuralNetClassifier, None],
         "alpha": [Interval(Real, 0, None, closed="left")],
         "cv": ["cv_object"],
-        "class_prior": [StrOptions({"uniform", "train"}), "array-like"],
+        "class_prior": [StrOptions({"uniform", "train"}), dict, "array-like"],
         "noise_correction": ["boolean"],
         "refine": ["boolean", StrOptions({"auto"})],
-        "class_marginal": [StrOptions({"estimated", "noise_aux", "imb_aux"}), "array-like"],
+        "class_marginal": [
+            StrOptions({"estimated", "noise_aux", "imb_aux"}),
+            dict,
+            "array-like",
+        ],
         "base_loss": [StrOptions({"cross_entropy"}), nn.Module, None],
         "prior_correction": ["boolean"],
         "combine": ["boolean"],
@@ -176,6 +181,9 @@ class DSinkParameters(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         X = validate_features(self, X, reset=True)
         self.classes_, codes = encode_labels(X, y, type(self).__name__)
         check_prior(self.class_prior, self.classes_)
+        if not isinstance(self.class_marginal, str):  # before the auxiliaries' fits, not after
+            shares = read_by_class(self.class_marginal, self.classes_, "class_marginal")
+            floor_marginal(shares, floor=0.0)
         return X, codes, check_weights(sample_weight, X, codes, self.classes_)
 
     def _routed(

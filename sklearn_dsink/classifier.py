@@ -25,7 +25,7 @@ from .folds import make_folds
 from .inputs import Float32Array, TabularEncoder, validate_features
 from .inspection import FLAGGED_BELOW, find_label_issues
 from .losses import CrossEntropy
-from .prediction import apply_prior, check_prior, pool
+from .prediction import apply_prior, check_prior, pool, read_by_class
 from .report import write_report
 from .surrogate import SurrogateLabeler
 from .target import fit_target, log_probabilities
@@ -73,9 +73,10 @@ class DSinkClassifier(DSinkParameters):
         Folds of the auxiliaries' training probabilities.  None takes in-sample probabilities, as
         the paper does.  An integer deals out the rows so that classes of any size fit.  With
         `refine` an auxiliary is fitted once for each pair of folds.
-    class_prior : {"uniform", "train"} or array-like of shape (n_classes,), default="uniform"
-        Class prior that predictions answer for.  "train" is `class_marginal_`.  May be changed on
-        the fitted classifier: the correction is exact and needs no refit.
+    class_prior : {"uniform", "train"}, dict or array-like, default="uniform"
+        Class prior that predictions answer for: a dict or Series with a number for each label, or
+        an array in the order of the sorted classes.  "train" is `class_marginal_`.  May be
+        changed on the fitted classifier: the correction is exact and needs no refit.
     noise_correction : bool, default=True
         Whether the surrogate labels start from what a label model of both auxiliaries and the
         given labels says of each row (:func:`sklearn_dsink.label_model.fit_label_model`), or from
@@ -85,9 +86,9 @@ class DSinkClassifier(DSinkParameters):
         and the label model over first and second fits.  Needs folds, which it merges to eight at
         most, and auxiliaries that take ``sample_weight``; others stay as they are.  "auto" does
         so up to half a million entries of (n_samples, n_classes).
-    class_marginal : {"estimated", "noise_aux", "imb_aux"} or array-like, default="estimated"
+    class_marginal : {"estimated", "noise_aux", "imb_aux"}, dict or array-like, default="estimated"
         Class shares that the surrogate labels meet: the label model's, an auxiliary's mean
-        probabilities, or given ones in the order of the sorted classes.
+        probabilities, or given ones, by label or in the order of the sorted classes.
     base_loss : {"cross_entropy"}, nn.Module or None, default=None
         Loss of the given labels; None learns from the surrogate labels alone, in which the given
         ones have their say.  A module is called with (logits, labels) and returns one loss a
@@ -473,7 +474,7 @@ class DSinkClassifier(DSinkParameters):
             if self.class_prior == "uniform":
                 return np.zeros(len(self.classes_))
             return np.log(self.class_marginal_)
-        return np.log(np.asarray(self.class_prior, dtype=np.float64))
+        return np.log(read_by_class(self.class_prior, self.classes_, "class_prior"))
 
     def _forget(self) -> None:
         """Drop an earlier fit first: one that fails half-way must not pass for a fitted one."""

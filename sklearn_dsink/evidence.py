@@ -13,6 +13,7 @@ from .checkpoint import Checkpoint
 from .crossfit import Auxiliary, fit_auxiliaries
 from .folds import Fold, merge_folds
 from .label_model import LabelModel, SmoothedLog, fit_label_model, smooth_log
+from .prediction import read_by_class
 from .probabilities import predict_aligned
 from .refinement import refit_auxiliaries
 from .transport import floor_marginal
@@ -185,7 +186,7 @@ def choose_class_marginal(
 
     Parameters
     ----------
-    choice : {"estimated", "noise_aux", "imb_aux"} or array-like of shape (n_classes,)
+    choice : {"estimated", "noise_aux", "imb_aux"}, mapping or array-like of shape (n_classes,)
         The label model's shares, an auxiliary's mean probabilities, or shares of the user's.
     evidence : Evidence
         Of the training rows.
@@ -204,12 +205,7 @@ def choose_class_marginal(
     """
     n_samples, n_classes = evidence.label_model.posterior.shape
     if not isinstance(choice, str):
-        marginal: FloatArray = np.asarray(choice, dtype=np.float64)
-        if marginal.shape != (n_classes,):
-            raise ValueError(
-                f"class_marginal has shape {marginal.shape}, expected ({n_classes},): one share "
-                "for each class."
-            )
+        marginal = read_by_class(choice, evidence.experts.classes, "class_marginal")
     elif choice == "estimated":
         marginal = evidence.label_model.class_share
     else:

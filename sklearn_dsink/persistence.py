@@ -67,6 +67,7 @@ TRUSTED_TYPES: tuple[str, ...] = (
     "sklearn_dsink.nets.softmax_of_logits",
     "sklearn_dsink.persistence.SavedIndex",
     "sklearn_dsink.persistence.SavedNet",
+    "sklearn_dsink.persistence.SavedSeries",
     "sklearn_dsink.persistence.SavedTensor",
     "sklearn_dsink.scaling.SmoothClipper",
     "sklearn_dsink.target.DistillationLoss",
@@ -137,6 +138,25 @@ class SavedIndex:
         if len(self.levels) == 1:
             return pd.Index(self.levels[0], name=self.names[0])
         return pd.MultiIndex.from_arrays(self.levels, names=self.names)
+
+
+class SavedSeries:
+    """Stands for a pandas series, such as class shares by label.
+
+    Parameters
+    ----------
+    series : Series
+        Of a dtype that numpy has too.
+    """
+
+    def __init__(self, series: pd.Series[Any]) -> None:
+        self.values = series.to_numpy()
+        self.index = SavedIndex(series.index)
+        self.name = series.name
+
+    def built(self) -> pd.Series[Any]:
+        """Return the series again."""
+        return pd.Series(self.values, self.index.built(), name=self.name)
 
 
 class SavedNet:
@@ -383,6 +403,8 @@ def _without_tensors(model: Any, tensors: dict[str, torch.Tensor]) -> Any:
             return _bare_net(obj, keep, tensors)
         if isinstance(obj, pd.Index):
             return SavedIndex(obj)
+        if isinstance(obj, pd.Series):
+            return SavedSeries(obj)
         return None
 
     return _exchange(model, exchange)
@@ -409,7 +431,7 @@ def _with_tensors(bare: Any, tensors: dict[str, torch.Tensor]) -> Any:
             return tensors[obj.key]
         if isinstance(obj, SavedNet):
             return _built_net(obj, tensors)
-        if isinstance(obj, SavedIndex):
+        if isinstance(obj, SavedIndex | SavedSeries):
             return obj.built()
         return None
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from ._arrays import FloatArray, log_softmax
 
@@ -60,12 +61,58 @@ def apply_prior(log_proba: FloatArray, log_prior: FloatArray) -> FloatArray:
     return log_softmax(log_proba + log_prior)
 
 
-def check_prior(class_prior: Any, classes: npt.NDArray[Any]) -> None:
-    """Check ``class_prior``, a word or an array, once the classes are known.
+def read_by_class(values: Any, classes: npt.NDArray[Any], name: str) -> FloatArray:
+    """Read one number a class: by label, or in the order of the classes.
 
     Parameters
     ----------
-    class_prior : {"uniform", "train"} or array-like of shape (n_classes,)
+    values : mapping of label to float, Series with the labels as index, or array-like
+        An array-like has the order of `classes`.
+    classes : ndarray of shape (n_classes,)
+        Sorted labels.
+    name : str
+        Of the parameter, for messages.
+
+    Returns
+    -------
+    numbers : ndarray of shape (n_classes,), dtype float64
+        In the order of `classes`.
+
+    Raises
+    ------
+    ValueError
+        If there is not one number for each class.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> read_by_class({"b": 0.7, "a": 0.3}, np.array(["a", "b"]), "class_prior")
+    array([0.3, 0.7])
+    """
+    labels = classes.tolist()
+    if isinstance(values, Mapping | pd.Series):
+        given = list(values.keys())
+        if len(given) != len(labels) or set(given) != set(labels):
+            raise ValueError(
+                f"{name} must have one number for each class: it has {given[:10]}, the classes "
+                f"are {labels[:10]}."
+            )
+        values = [values[label] for label in labels]
+    numbers = np.asarray(values, dtype=np.float64)
+    if numbers.shape != classes.shape:
+        raise ValueError(
+            f"{name} has shape {numbers.shape}, expected ({len(labels)},): one number for each "
+            f"class, in the order {labels[:10]}."
+        )
+    return numbers
+
+
+def check_prior(class_prior: Any, classes: npt.NDArray[Any]) -> None:
+    """Check ``class_prior``, a word or numbers, once the classes are known.
+
+    Parameters
+    ----------
+    class_prior : {"uniform", "train"}, mapping or array-like of shape (n_classes,)
         The parameter as the user gave it.
     classes : ndarray of shape (n_classes,)
         Classes of y.
@@ -73,16 +120,11 @@ def check_prior(class_prior: Any, classes: npt.NDArray[Any]) -> None:
     Raises
     ------
     ValueError
-        If an array has the wrong length, or holds anything but positive finite numbers.
+        If there is not one positive finite number for each class.
     """
     if isinstance(class_prior, str):
         return
-    prior = np.asarray(class_prior, dtype=np.float64)
-    if prior.shape != (len(classes),):
-        raise ValueError(
-            f"class_prior has shape {prior.shape}, expected ({len(classes)},): one positive "
-            f"number for each class, in the order {classes.tolist()[:10]}."
-        )
+    prior = read_by_class(class_prior, classes, "class_prior")
     if not np.all(np.isfinite(prior)) or np.any(prior <= 0):
         raise ValueError(
             f"class_prior must hold positive finite numbers, found {prior.tolist()[:10]}. A class "

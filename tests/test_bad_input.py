@@ -123,6 +123,7 @@ def test_features_at_predict_are_those_of_fit():
         ({"class_prior": [0.5, 0.5, 0.0]}, "class_prior must hold positive.*0.0.*small share"),
         ({"class_prior": [1, 2, np.nan]}, "class_prior must hold positive finite numbers"),
         ({"class_prior": [1, 2, -3]}, "class_prior must hold positive finite numbers"),
+        ({"class_prior": {"cow": 1.0}}, "class_prior must have one number for each class: it has"),
         ({"class_marginal": [0.5, 0.5]}, r"class_marginal has shape \(2,\), expected \(3,\)"),
         ({"class_marginal": [1, 1, -1]}, "class_marginal must be .*>= 0.*found"),
         ({"target": LogisticRegression()}, "'target' parameter .*NeuralNetClassifier.* Got Log"),
@@ -169,6 +170,11 @@ def test_auxiliary_that_raises_in_a_fold():
     with pytest.raises(ValueError, match=message) as caught:
         quick(noise_aux=BreaksInFold()).fit(X, Y)
     assert isinstance(caught.value.__cause__, RuntimeError)
+
+
+def test_class_shares_are_looked_at_before_anything_is_fitted():
+    with pytest.raises(ValueError, match="class_marginal"):
+        quick(noise_aux=BreaksInFold(), class_marginal=[1, 1, -1]).fit(X, Y)
 
 
 def test_frozen_auxiliary_of_other_classes():

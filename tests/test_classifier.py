@@ -119,8 +119,9 @@ def test_every_setting_gives_a_working_classifier(settings):
     assert clf.score(X, TRUE) > 0.6
 
 
-def test_given_class_shares_are_met():
-    clf = quick(class_marginal=[5, 3, 2]).fit(X, Y)
+@pytest.mark.parametrize("shares", [[5, 3, 2], dict(zip(reversed(NAMES), [2, 3, 5], strict=True))])
+def test_given_class_shares_are_met(shares):
+    clf = quick(class_marginal=shares).fit(X, Y)
     np.testing.assert_allclose(clf.surrogate_labels_.mean(axis=0), [0.5, 0.3, 0.2], atol=1e-5)
 
 

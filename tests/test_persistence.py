@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import copy
 import io
 import json
 import os
@@ -85,6 +86,15 @@ def test_row_names_are_kept(tmp_path, index):
     scaler.names = index
     loaded = load_model(save_model(scaler, tmp_path / "model.dsink"))
     pd.testing.assert_index_equal(loaded.names, index, exact="equiv")
+
+
+def test_a_series_among_the_parameters_is_kept(fitted, tmp_path):
+    model, X = fitted
+    clf, rows = copy.copy(model[-1]), model[:-1].transform(X)
+    prior = pd.Series(np.arange(1.0, 4.0), clf.classes_[::-1], name="share")
+    loaded = load_model(save_model(clf.set_params(class_prior=prior), tmp_path / "model.dsink"))
+    pd.testing.assert_series_equal(loaded.class_prior, prior)
+    np.testing.assert_array_equal(loaded.predict_proba(rows), clf.predict_proba(rows))
 
 
 def test_a_new_process_predicts_the_same(fitted, saved, tmp_path):

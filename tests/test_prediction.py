@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,7 +11,7 @@ from hypothesis.extra.numpy import arrays
 from scipy.special import log_softmax
 
 from sklearn_dsink import _arrays
-from sklearn_dsink.prediction import apply_prior, check_prior, pool
+from sklearn_dsink.prediction import apply_prior, check_prior, pool, read_by_class
 
 SCORES = arrays(np.float64, (4, 3), elements=st.floats(-50, 50))
 PRIORS = arrays(np.float64, 3, elements=st.floats(1e-6, 1e3))
@@ -81,6 +82,10 @@ def test_usable_priors(prior):
     [
         ([0.1, 0.2, 0.7], r"shape \(3,\), expected \(2,\).*order \['a', 'b'\]"),
         ([[0.5, 0.5]], r"shape \(1, 2\), expected"),
+        ({"a": 1.0}, r"one number for each class: it has \['a'\], the classes are \['a', 'b'\]"),
+        ({"a": 1.0, "c": 1.0}, r"it has \['a', 'c'\], the classes are"),
+        (pd.Series([0.5, 0.5]), r"it has \[0, 1\], the classes are"),
+        (pd.Series([0.2, 0.3, 0.5], index=["a", "b", "b"]), "it has"),
         ([0.0, 1.0], "positive finite numbers.*small share"),
         ([-1.0, 1.0], "positive finite numbers"),
         ([np.inf, 1.0], "positive finite numbers"),
@@ -89,3 +94,11 @@ def test_usable_priors(prior):
 def test_unusable_priors(prior, message):
     with pytest.raises(ValueError, match=f"class_prior .*{message}"):
         check_prior(prior, np.array(["a", "b"]))
+
+
+@pytest.mark.parametrize("labels", [["a", "b", "c"], [3, 5, 8], [False, True]])
+def test_numbers_by_label_come_in_the_order_of_the_classes(labels):
+    classes, numbers = np.array(labels), np.arange(1.0, len(labels) + 1)
+    by_label = dict(zip(reversed(labels), reversed(numbers.tolist()), strict=True))
+    for values in (numbers, numbers.tolist(), by_label, pd.Series(by_label)):
+        np.testing.assert_array_equal(read_by_class(values, classes, "prior"), numbers)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import ot
+import pandas as pd
 import pytest
 import torch
 from _quick import make_blobs, quick, tiny_net
@@ -266,6 +267,8 @@ def test_probabilities_under_another_prior_are_those_of_bayes():
     expected = uniform * prior / (uniform * prior).sum(axis=1, keepdims=True)
     np.testing.assert_allclose(clf.set_params(class_prior=prior).predict_proba(X), expected)
     np.testing.assert_allclose(clf.set_params(class_prior=10 * prior).predict_proba(X), expected)
+    by_label = pd.Series(prior, clf.classes_).sort_values()
+    np.testing.assert_allclose(clf.set_params(class_prior=by_label).predict_proba(X), expected)
     train = clf.set_params(class_prior="train").predict_proba(X)
     same = clf.set_params(class_prior=clf.class_marginal_).predict_proba(X)
     np.testing.assert_allclose(train, same)
