@@ -174,10 +174,21 @@ def test_early_stopping(tail, method):
     assert "valid_loss" in clf.history_[0]
 
 
+def test_logit_adjustment_reads_shares_by_label(tail):
+    share = np.arange(1.0, 11.0)
+    by_label = dict(zip(range(9, -1, -1), share[::-1].tolist(), strict=True))
+    ordered, named = (
+        LogitAdjustedClassifier(class_prior=prior, random_state=0, max_epochs=2).fit(*tail)
+        for prior in (share, by_label)
+    )
+    assert_array_equal(named.predict_proba(tail[0]), ordered.predict_proba(tail[0]))
+
+
 @pytest.mark.parametrize(
     "method, arguments",
     [
         (LogitAdjustedClassifier, {"tau": -1}),
+        (LogitAdjustedClassifier, {"class_prior": {0: 1.0}}),
         (LogitAdjustedClassifier, {"class_prior": [0.5, 0.5]}),
         (LogitAdjustedClassifier, {"class_prior": -np.ones(10)}),
         (ClassBalancedClassifier, {"beta": 1.0}),

@@ -171,6 +171,10 @@ def test_tau_zero_and_given_priors(tail):
     even = PriorCorrectedClassifier(forest, prior=np.ones(10)).fit(X, y)
     assert_array_equal(even.predict(X), plain)
     assert_allclose(even.class_prior_, 0.1)
+    share = np.arange(1, 11) / 55
+    by_label = pd.Series(share).sort_values(ascending=False)
+    given = PriorCorrectedClassifier(forest, prior=by_label).fit(X, y)
+    assert_allclose(given.class_prior_, share)
 
 
 def test_frozen_estimator_is_left_alone(tail):
@@ -200,7 +204,7 @@ def test_fewer_rows_than_folds_and_class_names():
     [
         ({"tau": -1.0}, "tau"),
         ({"prior": "shares"}, "prior"),
-        ({"prior": [0.5, 0.5]}, "prior has 2 entries for 10"),
+        ({"prior": [0.5, 0.5]}, "prior has shape .2,., expected .10,"),
         ({"prior": np.zeros(10)}, "prior"),
         ({"cv": 1}, "cv"),
         ({"estimator": RidgeClassifier()}, "estimator"),

@@ -7,7 +7,6 @@ from numbers import Real
 from typing import Any, ClassVar
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from sklearn.utils._param_validation import Interval
 
@@ -15,6 +14,7 @@ from sklearn_dsink.imbalance._constraints import NET_CONSTRAINTS
 from sklearn_dsink.imbalance._prior import check_prior
 from sklearn_dsink.losses import LogitAdjusted, SampleLoss
 from sklearn_dsink.net_classifier import BaseNetClassifier
+from sklearn_dsink.prediction import read_by_class
 
 
 class LogitAdjustedClassifier(BaseNetClassifier):
@@ -32,8 +32,9 @@ class LogitAdjustedClassifier(BaseNetClassifier):
     ----------
     tau : float, default=1.0
         Strength, at least 0; 0 is plain cross-entropy.
-    class_prior : array-like of shape (n_classes,) or None, default=None
-        Positive class shares in sorted order; None: those of the (weighted) training labels.
+    class_prior : dict, array-like of shape (n_classes,) or None, default=None
+        Positive class shares by label, or in sorted order; None: those of the (weighted) training
+        labels.
     hidden_layer_sizes : sequence of int, default=(256,)
         Width of each hidden layer.
     numeric_embedding : {"piecewise"} or None, default=None
@@ -99,14 +100,14 @@ class LogitAdjustedClassifier(BaseNetClassifier):
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **NET_CONSTRAINTS,
         "tau": [Interval(Real, 0, None, closed="left")],
-        "class_prior": ["array-like", None],
+        "class_prior": [dict, "array-like", None],
     }
 
     def __init__(
         self,
         *,
         tau: float = 1.0,
-        class_prior: npt.ArrayLike | None = None,
+        class_prior: Any = None,
         hidden_layer_sizes: Sequence[int] = (256,),
         numeric_embedding: str | None = None,
         dropout: float = 0.1,
@@ -146,6 +147,7 @@ class LogitAdjustedClassifier(BaseNetClassifier):
     def _make_loss(self) -> SampleLoss:
         prior = None
         if self.class_prior is not None:
-            shares = check_prior(self.class_prior, len(self.classes_), name="class_prior")
+            shares = read_by_class(self.class_prior, self.classes_, "class_prior")
+            shares = check_prior(shares, len(shares), name="class_prior")
             prior = torch.as_tensor(shares, dtype=torch.float32)
         return LogitAdjusted(self.tau, prior)

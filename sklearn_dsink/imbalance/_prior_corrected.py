@@ -37,6 +37,7 @@ from sklearn_dsink._seeding import seeded
 from sklearn_dsink.auxiliaries import is_frozen, prepare, weight_parameters
 from sklearn_dsink.folds import make_folds
 from sklearn_dsink.imbalance._prior import adjust_prior, check_prior
+from sklearn_dsink.prediction import read_by_class
 from sklearn_dsink.probabilities import predict_aligned
 
 
@@ -58,9 +59,9 @@ class PriorCorrectedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimato
     tau : float, default=1.0
         Strength of the correction; 0 is the classifier as it is, 1 answers for a uniform
         prior, more favours small classes.
-    prior : {"out_of_fold", "counts"} or array-like of n_classes, default="out_of_fold"
+    prior : {"out_of_fold", "counts"}, dict or array-like, default="out_of_fold"
         The prior to divide by: mean out-of-fold probabilities, the (weighted) class shares of
-        the labels given, or shares of the classes in sorted order.
+        the labels given, or shares of the classes, by label or in sorted order.
     cv : int, cross-validation splitter, iterable or None, default=5
         Folds for ``prior="out_of_fold"``. An int gives stratified folds that classes with
         fewer rows than folds fit into; None takes in-sample probabilities instead.
@@ -101,7 +102,7 @@ class PriorCorrectedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimato
     _parameter_constraints: dict[str, list[Any]] = {
         "estimator": [HasMethods(["fit", "predict_proba"]), None],
         "tau": [Interval(Real, 0, None, closed="left")],
-        "prior": [StrOptions({"out_of_fold", "counts"}), "array-like"],
+        "prior": [StrOptions({"out_of_fold", "counts"}), dict, "array-like"],
         "cv": ["cv_object"],
         "n_jobs": [Integral, None],
         "random_state": ["random_state"],
@@ -256,7 +257,8 @@ class PriorCorrectedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimato
     ) -> FloatArray:
         """Class shares to divide by, before they are floored."""
         if not isinstance(self.prior, str):
-            return check_prior(self.prior, len(self.classes_), name="prior")
+            shares = read_by_class(self.prior, self.classes_, "prior")
+            return check_prior(shares, len(shares), name="prior")
         if self.prior == "counts":
             return self._class_share
         if is_frozen(estimator) or self.cv is None:
