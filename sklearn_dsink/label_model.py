@@ -229,6 +229,7 @@ def fit_label_model(
     few = _some_rows(y[rows], max(_MAX_ENTRIES // n_classes, 1))
     few_weight, few = row_weight[few] / row_weight[few].mean(), rows[few]
     scores = [every_row[few] for every_row in log_scores]
+    posterior: FloatArray = np.empty((len(few), n_classes))
 
     exponents: FloatArray = np.ones(len(scores))
     prior_exponent = 0.0
@@ -241,7 +242,9 @@ def fit_label_model(
         n_iter += 1
         log_prior = prior_exponent * log_given
         joint = _count_joint(log_scores, y, rows, row_weight, exponents, log_prior, noise_matrix)
-        posterior = _posterior(exponents, scores, log_prior, noise_matrix.T[y[few]])
+        for part in cache_blocks(posterior.shape):
+            some = [few_scores[part] for few_scores in scores]
+            posterior[part] = _posterior(exponents, some, log_prior, noise_matrix.T[y[few[part]]])
         noise_matrix = noise_matrix_from_joint(joint, pseudo_count)
         exponents, prior_exponent = _fit_exponents(
             scores, log_given, posterior, few_weight, exponents, prior_exponent

@@ -98,8 +98,9 @@ def frozen_pair(X, y, n_classes):
     ]
 
 
-def test_results_of_folds_are_not_kept_beside_the_matrix_they_are_for():
+def test_results_of_folds_are_not_kept_beside_the_matrix_they_are_for(monkeypatch):
     n_rows, n_classes, n_folds = 40_000, 100, 10
+    monkeypatch.setattr(crossfit, "HALF_PRECISION_SIZE", n_rows * n_classes)
     rng = np.random.default_rng(0)
     y = rng.integers(n_classes, size=n_rows)
     X = rng.normal(size=(n_rows, 2)).astype(np.float32)
