@@ -272,7 +272,7 @@ class DSinkClassifier(DSinkParameters):
         encoder = TabularEncoder(sparse_output=True, random_state=rng.randint(_MAX_SEED))
         inputs = encoder.fit_transform(X)
         for name, auxiliary in evidence.auxiliaries.items():
-            setattr(self, f"{name}_", auxiliary.estimator)
+            setattr(self, f"{name}_", auxiliary.classifier)
         self._aux_proba_ = {name: aux.proba for name, aux in evidence.auxiliaries.items()}
         self._experts, self.encoder_ = evidence.experts, encoder
         self._given, self._index = codes, getattr(X, "index", None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from itertools import combinations, groupby
@@ -24,7 +24,15 @@ from ._seeding import seeded
 from .auxiliaries import is_frozen, leaves_out, left_out_proba, prepare, weight_parameters
 from .checkpoint import Checkpoint, read_result, write_result
 from .folds import Fold, Rows
+from .inputs import TabularEncoder
 from .probabilities import align_columns, predict_aligned
+from .shared_encoding import (
+    after_encoder,
+    fit_shared_encoder,
+    read_by_each,
+    reads_encoded,
+    with_encoder,
+)
 
 # Entries of (n_samples, n_classes) beyond which probabilities are kept in half precision, which
 # has three digits.
@@ -41,7 +49,7 @@ class Auxiliary:
     Attributes
     ----------
     estimator : classifier
-        Fitted on all rows, or the frozen estimator that was given.
+        Fitted on all rows, as the `encoder` gives them; or the frozen estimator that was given.
     proba : ndarray of shape (n_samples, n_classes), dtype float32 or float16
         Out-of-fold with folds, in-sample without them or where the estimator is frozen.
     template : classifier
@@ -53,6 +61,8 @@ class Auxiliary:
     unseen : ndarray of shape (n_folds, n_samples, n_classes), of the same dtype, or None
         For each fold, probabilities of the rows outside it by models that have seen neither the
         fold nor the row.  None unless asked for.
+    encoder : TabularEncoder or None
+        First step of the template, where it is fitted once for all fits.
     """
 
     estimator: Any
@@ -61,6 +71,12 @@ class Auxiliary:
     params: dict[str, Any] = field(default_factory=dict)
     seed: int = 0
     unseen: FloatArray | None = None
+    encoder: TabularEncoder | None = None
+
+    @property
+    def classifier(self) -> Any:
+        """The estimator behind its encoder: reads X as the user gives it."""
+        return with_encoder(self.encoder, self.template, self.estimator)
 
 
 @dataclass(frozen=True)
@@ -103,7 +119,7 @@ class Job:
 
 def run_jobs(
     jobs: Sequence[Job],
-    X: Any,
+    X: Mapping[str, Any],
     *,
     classes: npt.NDArray[Any],
     class_share: FloatArray,
@@ -119,8 +135,8 @@ def run_jobs(
     ----------
     jobs : sequence of Job
         What to fit.
-    X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
-        Training rows, as the auxiliaries read them.
+    X : mapping of str to {array-like, sparse matrix, dataframe}
+        Training rows, as the jobs of each name read them.
     classes : ndarray of shape (n_classes,)
         Columns of the probabilities.
     class_share : ndarray of shape (n_classes,)
@@ -156,7 +172,7 @@ def run_jobs(
             return_as="generator",
             backend=None if workers is None else "threading",  # each waits for a process
         )(
-            delayed(_run_or_read)(job, X, classes, class_share, place, workers)
+            delayed(_run_or_read)(job, X[job.name], classes, class_share, place, workers)
             for job, place in zip(jobs, places, strict=True)
         )
         for job, (result, not_kept) in zip(jobs, done, strict=True):
@@ -327,7 +343,7 @@ def fit_auxiliaries(
     auxiliaries : dict of str to classifier
         Parameter names and what the user gave for them.
     X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
-        Features, passed to the auxiliaries as they are.
+        Features, passed to the auxiliaries as they are, or as their first step encodes them.
     y : ndarray of shape (n_samples,)
         Labels in the user's own type.
     classes : ndarray of shape (n_classes,)
@@ -371,7 +387,8 @@ def fit_auxiliaries(
         parts.append((train, y[train], test, f"all but fold {number} of {len(folds or [])}"))
 
     prepared: dict[str, tuple[Any, dict[str, Any], int]] = {}
-    jobs = []
+    encoders: dict[str, TabularEncoder | None] = {}
+    shared, jobs = None, []
     for name, estimator in auxiliaries.items():
         template = prepare(estimator, random_state)
         if fit_params is not None:
@@ -386,8 +403,15 @@ def fit_auxiliaries(
                 )
         seed = int(random_state.randint(np.iinfo(np.int32).max))
         prepared[name] = template, params, seed
+        encoders[name] = None
         if is_frozen(template):
             continue
+        if reads_encoded(template, X):
+            if shared is None:
+                with seeded(seed):
+                    shared = fit_shared_encoder(X, heavy)
+            encoders[name] = shared
+            template = after_encoder(shared, template)
         shortcut = folds is not None and leaves_out(template)
         for train, labels, test, stage in parts[:1] if shortcut else parts:
             own = take_params(params, train, n_samples)
@@ -397,9 +421,10 @@ def fit_auxiliaries(
             everything, stage = np.arange(n_samples), "all but some rows"
             jobs.append(Job(name, template, everything, y, params, seed, stage, parts=tests))
 
+    features = read_by_each(encoders, X)
     results = run_jobs(
         jobs,
-        X,
+        features,
         classes=classes,
         class_share=class_share,
         n_jobs=n_jobs,
@@ -419,10 +444,10 @@ def fit_auxiliaries(
         if name in probas:
             proba, unseen = probas[name]
         else:
-            proba = _predict(model, X, None, classes, class_share, name)
+            proba = _predict(model, features[name], None, classes, class_share, name)
             every_fold = (len(folds or []), *proba.shape)
             unseen = np.broadcast_to(proba, every_fold) if nested else None
-        fitted[name] = Auxiliary(model, proba, template, params, seed, unseen)
+        fitted[name] = Auxiliary(model, proba, template, params, seed, unseen, encoders[name])
     return fitted
 
 

@@ -12,10 +12,12 @@ from ._arrays import FloatArray, column_totals
 from .checkpoint import Checkpoint
 from .crossfit import Auxiliary, fit_auxiliaries
 from .folds import Fold, merge_folds
+from .inputs import TabularEncoder
 from .label_model import LabelModel, SmoothedLog, fit_label_model, smooth_log
 from .prediction import read_by_class
 from .probabilities import predict_aligned
 from .refinement import refit_auxiliaries
+from .shared_encoding import read_by_each
 from .transport import floor_marginal
 
 # Fits that leave out two folds grow with the square of the folds; more are merged into these.
@@ -34,6 +36,8 @@ class Experts:
     ----------
     estimators : dict of str to classifier
         Fitted models by parameter name.
+    encoders : dict of str to TabularEncoder or None
+        What encodes X for each of them.
     label_model : LabelModel
         Fitted to their training probabilities, in the same order; its rows are left out.
     classes : ndarray of shape (n_classes,)
@@ -41,6 +45,7 @@ class Experts:
     """
 
     estimators: dict[str, Any]
+    encoders: dict[str, TabularEncoder | None]
     label_model: LabelModel
     classes: npt.NDArray[Any]
 
@@ -50,7 +55,7 @@ class Experts:
         Parameters
         ----------
         X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
-            Rows as the auxiliaries read them.
+            Rows as the user gave them.
 
         Returns
         -------
@@ -58,8 +63,9 @@ class Experts:
             Up to a constant a row.
         """
         share = self.label_model.class_share  # of a class that a second fit was not taught
+        rows = read_by_each(self.encoders, X)
         log_scores = [
-            smooth_log(predict_aligned(estimator, X, self.classes, share, name))
+            smooth_log(predict_aligned(estimator, rows[name], self.classes, share, name))
             for name, estimator in self.estimators.items()
         ]
         correction = self.label_model.offset - np.log(share)
@@ -172,6 +178,7 @@ def gather_evidence(
         model = _label_model(experts, codes, sample_weight, _POWER)
     pooled = Experts(
         {name: aux.estimator for name, aux in experts.items()},
+        {name: aux.encoder for name, aux in experts.items()},
         replace(model, posterior=model.posterior[:0]),
         classes,
     )

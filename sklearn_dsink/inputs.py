@@ -66,8 +66,8 @@ def validate_features(estimator: Any, X: Any, *, reset: bool) -> Any:
     Raises
     ------
     ValueError
-        If X is not two-dimensional, is empty, holds infinite values, or differs in width or
-        column names from what was fitted.
+        If X is not two-dimensional, is empty, holds infinite or complex values, or differs in
+        width or column names from what was fitted.
     TypeError
         If X is a table of pyarrow, a torch Dataset or an iterator.
     """
@@ -96,6 +96,8 @@ def validate_features(estimator: Any, X: Any, *, reset: bool) -> Any:
         )
     for name in X.columns:
         column = _column_values(X, name)
+        if column.dtype.kind == "c":
+            raise ValueError(f"Complex data not supported: column {name!r}.")
         if column.dtype.kind == "f" and np.isinf(column).any():
             row = int(np.flatnonzero(np.isinf(column))[0])
             raise ValueError(
@@ -184,8 +186,10 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
             # A category that only comes later is a row of zeros; without a dropped column no
             # other is, so that there is nothing to warn of.
             encoder = OneHotEncoder(sparse_output=False, dtype=np.float32, handle_unknown="ignore")
-            self._vectorizer = TableVectorizer(low_cardinality=encoder).fit(_numpy_dates(X))
-        values = self._as_float32(X)
+            self._vectorizer = TableVectorizer(low_cardinality=encoder)
+            values = _float32(self._vectorizer.fit_transform(_numpy_dates(X)))
+        else:
+            values = _float32(X)
         if _has_gaps(values):
             self._imputer = SimpleImputer(
                 strategy="median", add_indicator=True, keep_empty_features=True
@@ -230,22 +234,9 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
         -------
         encoded : {ndarray, csr_matrix} of shape (n_samples, n_features_out), dtype float32
         """
-        return self._reduce(self._fill(self._as_float32(X)))
-
-    def _as_float32(self, X: Any) -> Any:
         if self._vectorizer is not None:
             X = self._vectorizer.transform(_numpy_dates(X))
-        elif sparse.issparse(X):
-            return _sparse_float32(X)
-        if isinstance(X, pd.DataFrame):  # nullable columns would give objects
-            X = X.to_numpy(dtype=np.float64, na_value=np.nan)
-        values = np.asarray(X)
-        if values.dtype == np.float32:
-            return np.ascontiguousarray(values)
-        narrow = empty_beside(values, values.shape, np.float32)
-        for rows in _row_blocks(values):
-            narrow[rows] = np.clip(values[rows].astype(np.float64), -_LARGEST, _LARGEST)
-        return narrow
+        return self._reduce(self._fill(_float32(X)))
 
     def _fill(self, values: Any) -> Any:
         if self._imputer is not None:
@@ -272,6 +263,21 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
         tags.input_tags.allow_nan = True
         tags.transformer_tags.preserves_dtype = []  # nets read float32
         return tags
+
+
+def _float32(X: Any) -> Any:
+    """Give numbers as float32: an array without gaps between its entries, or a CSR matrix."""
+    if sparse.issparse(X):
+        return _sparse_float32(X)
+    if isinstance(X, pd.DataFrame):  # nullable columns would give objects
+        X = X.to_numpy(dtype=np.float64, na_value=np.nan)
+    values = np.asarray(X)
+    if values.dtype == np.float32:
+        return np.ascontiguousarray(values)
+    narrow = empty_beside(values, values.shape, np.float32)
+    for rows in _row_blocks(values):
+        narrow[rows] = np.clip(values[rows].astype(np.float64), -_LARGEST, _LARGEST)
+    return narrow
 
 
 def _sparse_float32(X: Any) -> Any:
@@ -310,6 +316,7 @@ def _numpy_dates(frame: Any) -> Any:
 
 def _column_values(frame: Any, name: Any) -> npt.NDArray[Any]:
     column = frame[name]
-    if isinstance(column, pd.Series) and pd.api.types.is_numeric_dtype(column.dtype):
+    is_number = isinstance(column, pd.Series) and pd.api.types.is_numeric_dtype(column.dtype)
+    if is_number and column.dtype.kind != "c":
         return column.to_numpy(dtype=np.float64, na_value=np.nan)
     return np.asarray(column)

@@ -8,6 +8,7 @@ not seen that fold: fits that leave out two folds at a time.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from .checkpoint import Checkpoint
 from .crossfit import Auxiliary, Job, by_auxiliary, run_jobs, take_params
 from .folds import Fold, Rows
 from .label_model import LabelModel, SmoothedLog
+from .shared_encoding import after_encoder, read_by_each
 
 # Classes below this probability teach nothing of a row that is worth a copy of it.
 _LEAST_PROBA = 0.05
@@ -123,6 +125,7 @@ def refit_auxiliaries(
     refitted = {name: aux for name, aux in auxiliaries.items() if can_be_refitted(aux)}
     jobs = []
     for name, aux in refitted.items():
+        template = after_encoder(aux.encoder, aux.template)
         for rows, test, posterior in lessons:
             rows = rows[weight[rows] > 0]
             copies, labels, copy_weight = weighted_copies(posterior[rows], balance=balance[name])
@@ -132,12 +135,10 @@ def refit_auxiliaries(
                 **weight_parameters(aux.template, copy_weight * weight[rows]),
             }
             stage = "corrected labels"
-            jobs.append(
-                Job(name, aux.template, rows, classes[labels], params, aux.seed, stage, test)
-            )
+            jobs.append(Job(name, template, rows, classes[labels], params, aux.seed, stage, test))
     results = run_jobs(
         jobs,
-        X,
+        read_by_each({name: aux.encoder for name, aux in refitted.items()}, X),
         classes=classes,
         class_share=model.class_share,
         n_jobs=n_jobs,
@@ -153,7 +154,7 @@ def refit_auxiliaries(
         proba = np.empty((n_samples, len(classes)), dtype=np.float32)
         for job, result in done:
             proba[job.predicts] = result
-        out[name] = Auxiliary(estimator, proba, aux.template, aux.params, aux.seed)
+        out[name] = replace(aux, estimator=estimator, proba=proba, unseen=None)
     return out
 
 
