@@ -14,7 +14,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context, clone
 from sklearn.metrics.pairwise import rbf_kernel
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_random_state, gen_batches
-from sklearn.utils._param_validation import Interval
+from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
@@ -47,7 +47,7 @@ _FARTHEST = 1e3
 
 
 class KernelClassifier(ClassifierMixin, BaseEstimator):
-    r"""Regularised least squares on a Gaussian kernel, rare classes weighing more.
+    r"""Regularised least squares on a Gaussian or linear kernel, rare classes weighing more.
 
     With features :math:`\phi(x)` of the kernel at `n_landmarks` training rows (all rows where
     there are fewer: the exact kernel), one-hot labels :math:`t_i` and row weights :math:`r_i`,
@@ -59,17 +59,21 @@ class KernelClassifier(ClassifierMixin, BaseEstimator):
     its scores of any rows left out.  :math:`\lambda` is chosen by the leave-one-out scores of a
     solution in at most 500 of the landmarks, where it weighs the same norm.
 
-    Columns that say nothing would drown those that do.  A first such solution tells them apart:
-    distances then weigh each column by its mean squared slope, :math:`w_d \propto \sum_i r_i
-    \sum_c (\partial f_c(x_i) / \partial x_d)^2`, of mean 1.
+    The Gaussian kernel goes by distances, in which columns that say nothing would drown those that
+    do.  A first such solution tells them apart: distances then weigh each column by its mean
+    squared slope, :math:`w_d \propto \sum_i r_i \sum_c (\partial f_c(x_i) / \partial x_d)^2`, of
+    mean 1.  Where planes divide the classes, few rows or rare classes leave a Gaussian kernel
+    little to go by, and the linear one errs less.
 
     Parameters
     ----------
+    kernel : {"auto", "gaussian", "linear"}, default="auto"
+        "auto" takes the one of the smaller leave-one-out error.
     alphas : array-like of float, default=(0.25, 0.5, 1, 2, 4, 8)
         Strengths of the regularisation to choose from.
     gamma : float or None, default=None
-        ``exp(-gamma * weighted squared distance)`` of standardized rows; None is
-        ``1 / n_features``.
+        The Gaussian kernel is ``exp(-gamma * weighted squared distance)`` of standardized rows,
+        the linear one ``gamma`` times their product; None is ``1 / n_features``.
     n_landmarks : int, default=1500
         Most training rows that the kernel is taken at.  Time grows with its square.
     balance : float, default=0.5
@@ -79,7 +83,7 @@ class KernelClassifier(ClassifierMixin, BaseEstimator):
     scale : float, default=4.0
         Probabilities are the softmax of the scores, which are near 0 or 1, times this.
     weigh_columns : bool, default=True
-        Whether columns weigh in the kernel by how much the scores change along them.
+        Whether columns weigh in the Gaussian kernel by how much the scores change along them.
     random_state : int, RandomState instance or None, default=None
         Draws the landmarks where there are more rows.
 
@@ -91,6 +95,8 @@ class KernelClassifier(ClassifierMixin, BaseEstimator):
         Columns of X.
     landmarks_ : ndarray of shape (n_landmarks, n_features)
         Standardized rows that the kernel is taken at.
+    kernel_ : {"gaussian", "linear"}
+        The kernel chosen.
     relevance_ : ndarray of shape (n_features,)
         Weights of the columns in squared distances, of mean 1.
     alpha_ : float
@@ -115,6 +121,7 @@ class KernelClassifier(ClassifierMixin, BaseEstimator):
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "kernel": [StrOptions({"auto", "gaussian", "linear"})],
         "alphas": ["array-like"],
         "gamma": [Interval(Real, 0, None, closed="neither"), None],
         "n_landmarks": [Interval(Integral, 1, None, closed="left")],
@@ -127,6 +134,7 @@ class KernelClassifier(ClassifierMixin, BaseEstimator):
     def __init__(
         self,
         *,
+        kernel: str = "auto",
         alphas: npt.ArrayLike = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0),
         gamma: float | None = None,
         n_landmarks: int = 1500,
@@ -135,6 +143,7 @@ class KernelClassifier(ClassifierMixin, BaseEstimator):
         weigh_columns: bool = True,
         random_state: Any = None,
     ) -> None:
+        self.kernel = kernel
         self.alphas = alphas
         self.gamma = gamma
         self.n_landmarks = n_landmarks
@@ -173,7 +182,6 @@ class KernelClassifier(ClassifierMixin, BaseEstimator):
         with np.errstate(invalid="ignore"):  # the root of a constant column's variance, -1e-108
             self._scaler = StandardScaler(with_mean=not sparse.issparse(X))  # found all the same
             self._scaler.fit(X, sample_weight=weight)
-        self.relevance_ = np.ones(X.shape[1])
         # Equal rows are one row that shares its labels: copies of it, each with a label it may
         # have, are left out together.
         rows, place = distinct_rows(self._standardized(X))
@@ -189,16 +197,11 @@ class KernelClassifier(ClassifierMixin, BaseEstimator):
         self._mean = targets.sum(axis=0) / row_weight.sum()
         targets /= row_weight[:, None]
         targets -= self._mean
-        alphas = self._checked_alphas()
-        if self.weigh_columns:
-            _, coef = self._tune(rows, some, targets, row_weight, alphas)
-            self.relevance_ = self._relevance(rows, some, coef, row_weight)
-        self.alpha_ = float(alphas[0])
-        if len(alphas) > 1:
-            self.alpha_, _ = self._tune(rows, some, targets, row_weight, alphas)
+        self._choose_kernel(rows, some, targets, row_weight)
         self._coef = solve_ridge(
             *normal_equations(self._blocks(rows, self.landmarks_), targets, row_weight),
             self.alpha_ * self._kernel_among(self.landmarks_),
+            self.alpha_ * _JITTER,
         )
         return self
 
@@ -255,10 +258,27 @@ class KernelClassifier(ClassifierMixin, BaseEstimator):
             moments = np.sum([each for _, each in others], axis=0)
             mean = moments[-1] / max(gram[-1, -1], np.finfo(np.float64).tiny)
             centered = moments[:-1] - np.outer(gram[:-1, -1], mean)
-            coef = solve_ridge(gram[:-1, :-1].copy(), centered, penalty)
+            coef = solve_ridge(gram[:-1, :-1].copy(), centered, penalty, model.alpha_ * _JITTER)
             scores = model._times_kernel(rows[part], coef) + mean
             probas.append(softmax(self.scale * scores, axis=1))
         return probas
+
+    def _choose_kernel(
+        self, rows: Any, landmarks: FloatArray, targets: FloatArray, weight: FloatArray
+    ) -> None:
+        """Choose the kernel, the weights of its columns and the strength, with some landmarks."""
+        alphas = self._checked_alphas()
+        found = []
+        for kernel in ("gaussian", "linear"):
+            if self.kernel not in ("auto", kernel):
+                continue
+            self.kernel_, self.relevance_ = kernel, np.ones(rows.shape[1])
+            if kernel == "gaussian" and self.weigh_columns:
+                _, coef, _ = self._tune(rows, landmarks, targets, weight, alphas)
+                self.relevance_ = self._relevance(rows, landmarks, coef, weight)
+            alpha, _, error = self._tune(rows, landmarks, targets, weight, alphas)
+            found.append((error, kernel, self.relevance_, alpha))
+        _, self.kernel_, self.relevance_, self.alpha_ = min(found, key=lambda each: each[0])
 
     def _tune(
         self,
@@ -267,7 +287,7 @@ class KernelClassifier(ClassifierMixin, BaseEstimator):
         targets: FloatArray,
         weight: FloatArray,
         alphas: FloatArray,
-    ) -> tuple[float, FloatArray]:
+    ) -> tuple[float, FloatArray, float]:
         """Choose the strength with some of the landmarks: the penalty means the same with all."""
         blocks = self._blocks(rows, landmarks)
         return choose_alpha(blocks, self._kernel_among(landmarks), targets, weight, alphas)
@@ -316,6 +336,8 @@ class KernelClassifier(ClassifierMixin, BaseEstimator):
 
     def _kernel(self, rows: Any, landmarks: FloatArray) -> FloatArray:
         gamma = 1.0 / rows.shape[1] if self.gamma is None else self.gamma
+        if self.kernel_ == "linear":
+            return np.asarray(gamma * (self._dense(rows) @ landmarks.T))
         root = np.sqrt(self.relevance_)
         return np.asarray(rbf_kernel(self._dense(rows) * root, landmarks * root, gamma=gamma))
 

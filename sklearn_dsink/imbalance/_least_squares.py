@@ -53,8 +53,8 @@ def choose_alpha(
     targets: FloatArray,
     weight: FloatArray,
     alphas: FloatArray,
-) -> tuple[float, FloatArray]:
-    """Strength of the least squared leave-one-out error, and its coefficients.
+) -> tuple[float, FloatArray, float]:
+    """Strength of the least squared leave-one-out error, its coefficients, and that error.
 
     The vectors that make the sum of squares diagonal and the penalty the identity serve for all
     strengths.
@@ -73,12 +73,20 @@ def choose_alpha(
             residual /= np.maximum(1.0 - leverage[:, k], 1e-12)[:, None]
             errors[k] += weight[part] @ (residual**2).sum(axis=1)
     best = int(np.argmin(errors))
-    return float(alphas[best]), vectors @ solutions[best]
+    return float(alphas[best]), vectors @ solutions[best], float(errors[best])
 
 
-def solve_ridge(gram: FloatArray, moments: FloatArray, penalty: FloatArray) -> FloatArray:
-    """Coefficients of least squares with a penalty; `gram` is overwritten."""
+def solve_ridge(
+    gram: FloatArray, moments: FloatArray, penalty: FloatArray, jitter: float
+) -> FloatArray:
+    """Coefficients of least squares with a penalty; `gram` is overwritten.
+
+    The penalty's diagonal is raised by `jitter` already.  Where few columns leave most directions
+    empty, the products of very many rows are rounded by more than that.
+    """
+    rounding = 4 * np.finfo(np.float64).eps * np.trace(gram)
     gram += penalty
+    gram[np.diag_indices_from(gram)] += max(rounding - jitter, 0.0)
     return np.asarray(cho_solve(cho_factor(gram, overwrite_a=True), moments))
 
 
