@@ -8,20 +8,26 @@ from scipy import sparse
 from sklearn.base import clone
 from sklearn.datasets import load_digits, load_wine
 from sklearn.kernel_ridge import KernelRidge
+from sklearn.metrics.pairwise import rbf_kernel
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_dsink.datasets import flip_labels, make_long_tailed
 from sklearn_dsink.imbalance import KernelClassifier, _kernel_classifier
+from sklearn_dsink.imbalance._least_squares import solve_ridge
 
 
-def test_kernel_classifier_is_kernel_ridge_on_one_hot_labels():
+@pytest.mark.parametrize("kernel", ["gaussian", "linear"])
+def test_kernel_classifier_is_kernel_ridge_on_one_hot_labels(kernel):
     rows, y = load_wine(return_X_y=True)
     rows = StandardScaler().fit_transform(rows)
-    clf = KernelClassifier(alphas=[2.0], balance=0, gamma=0.05, scale=1, weigh_columns=False)
+    clf = KernelClassifier(
+        kernel=kernel, alphas=[2.0], balance=0, gamma=0.05, scale=1, weigh_columns=False
+    )
     clf.fit(rows, y)
     targets = np.eye(3)[y]
-    ridge = KernelRidge(alpha=2.0, kernel="rbf", gamma=0.05).fit(rows, targets - targets.mean(0))
-    scores = ridge.predict(rows) + targets.mean(0)
+    gram = 0.05 * rows @ rows.T if kernel == "linear" else rbf_kernel(rows, gamma=0.05)
+    ridge = KernelRidge(alpha=2.0, kernel="precomputed").fit(gram, targets - targets.mean(0))
+    scores = ridge.predict(gram) + targets.mean(0)
     ours = np.log(clf.predict_proba(rows))
     np.testing.assert_allclose(
         ours - ours.mean(1, keepdims=True), scores - scores.mean(1, keepdims=True), atol=1e-4
@@ -44,6 +50,44 @@ def test_strength_is_that_of_the_least_error_left_out():
     clf = KernelClassifier(alphas=alphas, balance=0, weigh_columns=False)
     chosen = clf.fit(rows, noisy).alpha_
     assert chosen == alphas[int(np.argmin(errors))]
+
+
+def test_kernel_is_that_of_the_least_error_left_out():
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(900, 8))
+    plane, twos = rows.sum(axis=1) > 0, rows[:, 0] * rows[:, 1] > 0
+    for y, best in ((plane, "linear"), (twos, "gaussian")):
+        noisy, _ = flip_labels(y.astype(int), 0.2, random_state=0)
+        fits = {
+            kernel: KernelClassifier(kernel=kernel, balance=0).fit(rows[:300], noisy[:300])
+            for kernel in ("gaussian", "linear", "auto")
+        }
+        score = {kernel: clf.score(rows[300:], y[300:]) for kernel, clf in fits.items()}
+        assert fits["auto"].kernel_ == best
+        assert fits["auto"].alpha_ == fits[best].alpha_
+        assert score["auto"] == score[best] == max(score.values())
+        alone = [np.array([i]) for i in range(0, 300, 10)]
+        errors = {}
+        for kernel in ("gaussian", "linear"):
+            left_out = fits[kernel].leave_out_proba(rows[:300], noisy[:300], alone)
+            scores = np.log(np.concatenate(left_out)) / 4
+            scores += 0.5 - scores.mean(axis=1, keepdims=True)
+            errors[kernel] = np.mean((np.eye(2)[noisy[:300:10]] - scores) ** 2)
+        assert min(errors, key=errors.__getitem__) == best
+
+
+def test_very_many_rows_of_one_column_are_solved():
+    rng = np.random.default_rng(0)
+    places = rng.normal(size=500)
+    of_places = np.outer(places, places) + 1e-7 * np.eye(500)
+    kernel = np.outer(rng.normal(size=4096), places)
+    gram = 1e6 * (kernel.T @ kernel)  # as of four thousand million rows
+    wanted = rng.normal(size=500)
+    moments = gram @ wanted[:, None]
+    with pytest.raises(np.linalg.LinAlgError):
+        np.linalg.cholesky(gram + of_places)
+    coef = solve_ridge(gram.copy(), moments, of_places, 1e-7)
+    np.testing.assert_allclose(kernel @ coef[:, 0], kernel @ wanted, rtol=1e-4)
 
 
 def test_some_of_the_landmarks_tell_the_strength_nearly_as_well_as_all(monkeypatch):
