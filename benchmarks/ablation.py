@@ -85,6 +85,9 @@ CHANGES: dict[str, dict[str, Any]] = {
     "columns weigh alike in f_L": {
         "sklearn_dsink.defaults.KernelClassifier": partial(KernelClassifier, weigh_columns=False)
     },
+    "f_L on a Gaussian kernel in any case": {
+        "sklearn_dsink.defaults.KernelClassifier": partial(KernelClassifier, kernel="gaussian")
+    },
     "trees look at the root of the columns, few or many": {
         "sklearn_dsink.defaults._LEAST_COLUMNS": 1
     },
