@@ -37,6 +37,10 @@ _KEPT_ROWS = 4 * _BLOCK_ROWS
 # eigendecomposition of all would take most of the time of a fit.
 _TUNING_LANDMARKS = 500
 
+# Of these, so many a column serve the linear kernel: its scores are the same with all that span
+# the columns.
+_SPANNING = 4
+
 # Slopes that the weight of a column is the mean of: as many rows as classes leave room for.
 _SLOPES = 16_384
 
@@ -272,11 +276,13 @@ class KernelClassifier(ClassifierMixin, BaseEstimator):
         for kernel in ("gaussian", "linear"):
             if self.kernel not in ("auto", kernel):
                 continue
-            self.kernel_, self.relevance_ = kernel, np.ones(rows.shape[1])
-            if kernel == "gaussian" and self.weigh_columns:
+            self.kernel_, self.relevance_, some = kernel, np.ones(rows.shape[1]), landmarks
+            if kernel == "linear":
+                some = landmarks[:: max(len(landmarks) // (_SPANNING * rows.shape[1]), 1)]
+            elif self.weigh_columns:
                 _, coef, _ = self._tune(rows, landmarks, targets, weight, alphas)
                 self.relevance_ = self._relevance(rows, landmarks, coef, weight)
-            alpha, _, error = self._tune(rows, landmarks, targets, weight, alphas)
+            alpha, _, error = self._tune(rows, some, targets, weight, alphas)
             found.append((error, kernel, self.relevance_, alpha))
         _, self.kernel_, self.relevance_, self.alpha_ = min(found, key=lambda each: each[0])
 
