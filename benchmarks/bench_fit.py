@@ -69,10 +69,9 @@ def recording(jobs):
 def by_hand(jobs, X):
     """Make the same fits in a plain loop, with nothing around them."""
     for job in jobs:
-        if job.parts:
-            left_out_proba(job.template, X, job.labels, job.parts, None)
-            continue
         model = clone(job.template).fit(X[job.rows], job.labels, **job.params)
+        if job.leaves_out is not None:
+            left_out_proba(model, X, job.leaves_out.labels, job.leaves_out.parts, None)
         if job.predicts is not None:
             model.predict_proba(X[job.predicts])
 

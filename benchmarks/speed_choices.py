@@ -24,7 +24,7 @@ from cells import available, make_cell
 from sklearn.metrics import balanced_accuracy_score
 from sklearn.preprocessing import StandardScaler
 
-from sklearn_dsink import DSinkClassifier, crossfit, target, transport
+from sklearn_dsink import DSinkClassifier, crossfit, jobs, target, transport
 
 CELLS = [
     "digits-IF10-symmetric0.4",
@@ -41,12 +41,13 @@ CHOICES: dict[str, tuple[dict[str, Any], list[tuple[Any, str, Any]]]] = {
     "kept in double precision, transport too": (
         {},
         [
-            (crossfit, "_kept_dtype", lambda n_entries: np.float64),
+            (jobs, "kept_dtype", lambda n_entries: np.float64),
+            (crossfit, "kept_dtype", lambda n_entries: np.float64),
             (transport, "FLOAT64_SIZE", np.inf),
         ],
     ),
     "transport in single precision": ({}, [(transport, "FLOAT64_SIZE", 0)]),
-    "probabilities kept in half precision": ({}, [(crossfit, "HALF_PRECISION_SIZE", 0)]),
+    "probabilities kept in half precision": ({}, [(jobs, "HALF_PRECISION_SIZE", 0)]),
     "renewed every 5th epoch": ({"renew_every": 5}, []),
     "never renewed": ({"warmup": 10**6}, []),
 }

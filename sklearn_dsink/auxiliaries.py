@@ -21,7 +21,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer
-from sklearn.utils import assert_all_finite, get_tags
+from sklearn.utils import _safe_indexing, assert_all_finite, get_tags
 from sklearn.utils.metadata_routing import _routing_enabled, get_routing_for_object
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import (
@@ -79,10 +79,10 @@ def left_out_proba(
     parts: Sequence[npt.NDArray[np.integer[Any]]],
     sample_weight: npt.NDArray[np.floating[Any]] | None,
 ) -> list[npt.NDArray[np.floating[Any]]]:
-    """Ask an auxiliary that `leaves_out` for the probabilities of parts of the training rows."""
+    """Ask a fitted auxiliary that `leaves_out` for the probabilities of parts of its rows."""
     if is_pipeline(estimator):
         for _, step in estimator.steps[:-1]:
-            X = clone(step).fit_transform(X)
+            X = step.transform(X)
         estimator = estimator.steps[-1][1]
     probas: list[npt.NDArray[np.floating[Any]]]
     probas = estimator.leave_out_proba(X, y, parts, sample_weight)
@@ -164,6 +164,32 @@ def weight_parameters(
         name, estimator = estimator.steps[-1]
         prefix += f"{name}__"
     return {f"{prefix}sample_weight": sample_weight}
+
+
+def take_params(
+    params: dict[str, Any], rows: npt.NDArray[np.integer[Any]], n_samples: int
+) -> dict[str, Any]:
+    """Take the rows of those parameters that have an entry a row.
+
+    Parameters
+    ----------
+    params : dict
+        Parameters of ``fit``.
+    rows : ndarray of int
+        Rows to take.
+    n_samples : int
+        Training rows in all.
+
+    Returns
+    -------
+    params : dict
+    """
+    return {
+        key: _safe_indexing(value, rows)
+        if hasattr(value, "__len__") and not isinstance(value, str) and len(value) == n_samples
+        else value
+        for key, value in params.items()
+    }
 
 
 def request_weights(estimator: Any) -> Any:

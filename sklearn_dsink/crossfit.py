@@ -1,31 +1,22 @@
-"""Fits of the auxiliaries: on all rows, and fold by fold for their training probabilities."""
+"""Auxiliaries fitted on all rows, and fold by fold for their training probabilities."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import combinations, groupby
-from pathlib import Path
+from itertools import combinations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-from sklearn.base import clone
-from sklearn.dummy import DummyClassifier
-from sklearn.utils import _safe_indexing, gen_batches
-from sklearn.utils.parallel import Parallel, delayed
 
 from ._arrays import FloatArray, empty_beside, normalize_rows
-from ._limits import LimitedWorkers
-from ._progress import Progress
 from ._seeding import seeded
-from .auxiliaries import is_frozen, leaves_out, left_out_proba, prepare, weight_parameters
-from .checkpoint import Checkpoint, read_result, write_result
+from .auxiliaries import is_frozen, leaves_out, prepare, take_params, weight_parameters
+from .checkpoint import Checkpoint
 from .folds import Fold, Rows
 from .inputs import TabularEncoder
-from .probabilities import align_columns, predict_aligned
+from .jobs import Job, LeavesOut, by_auxiliary, kept_dtype, predict_by_blocks, run_jobs
 from .shared_encoding import (
     after_encoder,
     fit_shared_encoder,
@@ -33,13 +24,6 @@ from .shared_encoding import (
     reads_encoded,
     with_encoder,
 )
-
-# Entries of (n_samples, n_classes) beyond which probabilities are kept in half precision, which
-# has three digits.
-HALF_PRECISION_SIZE = 500_000
-
-# Entries of what an auxiliary reads, or answers, at a time.
-_PREDICTED_SIZE = 2**22
 
 
 @dataclass(frozen=True)
@@ -77,246 +61,6 @@ class Auxiliary:
     def classifier(self) -> Any:
         """The estimator behind its encoder: reads X as the user gives it."""
         return with_encoder(self.encoder, self.template, self.estimator)
-
-
-@dataclass(frozen=True)
-class Job:
-    """One fit of an auxiliary, and the rows it predicts then.
-
-    Attributes
-    ----------
-    name : str
-        Parameter named in errors.
-    template : classifier
-        Cloned, then fitted.
-    rows : ndarray of int
-        Training rows; a row may stand there more than once.
-    labels : ndarray
-        Label of each of the `rows`.
-    params : dict
-        Parameters of ``fit``, by element of `rows` where they are per row.
-    seed : int
-        Seeds the fit.
-    stage : str
-        What is fitted, for errors.
-    predicts : ndarray of int or None
-        Rows to predict.  None asks for the fitted model instead.
-    parts : tuple of ndarray of int, default=()
-        Parts of the rows to leave out and predict, of an auxiliary that needs no fit for each:
-        their probabilities follow one another.
-    """
-
-    name: str
-    template: Any
-    rows: Rows
-    labels: npt.NDArray[Any]
-    params: dict[str, Any]
-    seed: int
-    stage: str
-    predicts: Rows | None = None
-    parts: tuple[Rows, ...] = ()
-
-
-def run_jobs(
-    jobs: Sequence[Job],
-    X: Mapping[str, Any],
-    *,
-    classes: npt.NDArray[Any],
-    class_share: FloatArray,
-    n_jobs: int | None = None,
-    title: str = "auxiliary fits",
-    verbose: int = 0,
-    checkpoint: Checkpoint | None = None,
-    fit_timeout: float | None = None,
-) -> Iterator[Any]:
-    """Run fits side by side, and give each result when it is there.
-
-    Parameters
-    ----------
-    jobs : sequence of Job
-        What to fit.
-    X : mapping of str to {array-like, sparse matrix, dataframe}
-        Training rows, as the jobs of each name read them.
-    classes : ndarray of shape (n_classes,)
-        Columns of the probabilities.
-    class_share : ndarray of shape (n_classes,)
-        Share of each class in the training rows.
-    n_jobs : int, default=None
-        Fits that run at the same time.
-    title : str, default="auxiliary fits"
-        Shown with the progress.
-    verbose : int, default=0
-        Above 0, the fits are counted aloud.
-    checkpoint : Checkpoint, default=None
-        Keeps each result as soon as there is one, and gives those that it has.
-    fit_timeout : float, default=None
-        Seconds that one fit with its predictions may take.  Each then runs in a process that can
-        be killed, as many at a time as with `n_jobs`.
-
-    Yields
-    ------
-    result : ndarray or classifier
-        In the order of the jobs: probabilities of the rows to predict, or the fitted model.
-
-    Raises
-    ------
-    TimeoutError
-        If a fit was not done in time.
-    """
-    progress = Progress(title, len(jobs), verbose)
-    places = [None] * len(jobs) if checkpoint is None else checkpoint.next_stage(len(jobs))
-    limited = nullcontext() if fit_timeout is None else LimitedWorkers(fit_timeout)
-    with limited as workers:
-        done = Parallel(
-            n_jobs=n_jobs,
-            return_as="generator",
-            backend=None if workers is None else "threading",  # each waits for a process
-        )(
-            delayed(_run_or_read)(job, X[job.name], classes, class_share, place, workers)
-            for job, place in zip(jobs, places, strict=True)
-        )
-        for job, (result, not_kept) in zip(jobs, done, strict=True):
-            if not_kept:
-                warnings.warn(
-                    f"{job.name}, fitted on {job.stage}, is not kept in checkpoint_dir: "
-                    f"{not_kept}. After an interruption this one fit is done again.",
-                    UserWarning,
-                    stacklevel=2,
-                )
-            progress.advance()
-            yield result
-    progress.close()
-
-
-def by_auxiliary(
-    jobs: Sequence[Job], results: Iterable[Any]
-) -> Iterator[tuple[str, Iterator[tuple[Job, Any]]]]:
-    """Group jobs and results by the auxiliary's name; each group is to be used up in its turn."""
-    return groupby(zip(jobs, results, strict=True), key=lambda done: done[0].name)
-
-
-def _run_or_read(
-    job: Job,
-    X: Any,
-    classes: npt.NDArray[Any],
-    class_share: FloatArray,
-    place: Path | None,
-    workers: LimitedWorkers | None,
-) -> tuple[Any, str]:
-    """Give a job's result and, where that has to be kept and cannot, the reason."""
-    result = None if place is None else read_result(place, job.template)
-    if result is not None:
-        return result, ""
-    if workers is None:
-        result = _run(job, X, classes, class_share)
-    else:
-        result = _run_limited(job, X, classes, class_share, workers)
-    return result, "" if place is None else write_result(place, result, job.template)
-
-
-def _run_limited(
-    job: Job,
-    X: Any,
-    classes: npt.NDArray[Any],
-    class_share: FloatArray,
-    workers: LimitedWorkers,
-) -> Any:
-    try:
-        return workers.run(_run, job, X, classes, class_share)
-    except TimeoutError as error:
-        raise TimeoutError(
-            f"{job.name}={job.template!r} was not fitted on {job.stage} within "
-            f"fit_timeout={workers.seconds} s. Raise fit_timeout, or give a faster classifier."
-        ) from error
-
-
-def _run(job: Job, X: Any, classes: npt.NDArray[Any], class_share: FloatArray) -> Any:
-    if job.parts:
-        return _leave_out(job, X, classes, class_share)
-    template, params = job.template, job.params
-    if len(np.unique(job.labels)) == 1:  # in a fold, or where all others are thought wrong
-        template, params = DummyClassifier(), {}  # many classifiers refuse a single class
-    whole = len(job.rows) == X.shape[0] and np.array_equal(job.rows, np.arange(X.shape[0]))
-    try:
-        with seeded(job.seed):
-            model = clone(template).fit(
-                X if whole else _safe_indexing(X, job.rows), job.labels, **params
-            )
-    except Exception as error:
-        raise ValueError(_failure(job, error)) from error
-    if job.predicts is None:
-        return model
-    return _predict(model, X, job.predicts, classes, class_share, job.name)
-
-
-def _failure(job: Job, error: Exception) -> str:
-    return (
-        f"{job.name}={job.template!r} failed when fitted on {job.stage}: "
-        f"{type(error).__name__}: {error}"
-    )
-
-
-def _leave_out(job: Job, X: Any, classes: npt.NDArray[Any], class_share: FloatArray) -> FloatArray:
-    weight = next(iter(job.params.values()), None)  # all that such an auxiliary's fit can take
-    known = np.unique(job.labels if weight is None else job.labels[weight > 0])
-    try:
-        with seeded(job.seed):
-            probas = left_out_proba(job.template, X, job.labels, job.parts, weight)
-    except Exception as error:
-        raise ValueError(_failure(job, error)) from error
-    proba = align_columns(
-        np.concatenate(probas), known.tolist(), np.asarray(classes).tolist(), class_share
-    )
-    return proba.astype(_kept_dtype(X.shape[0] * len(classes)), copy=False)
-
-
-def _predict(
-    model: Any,
-    X: Any,
-    rows: Rows | None,
-    classes: npt.NDArray[Any],
-    class_share: FloatArray,
-    name: str,
-) -> FloatArray:
-    """Probabilities of some rows, or of all, asked for block by block."""
-    n_rows = X.shape[0] if rows is None else len(rows)
-    proba = empty_beside(X, (n_rows, len(classes)), _kept_dtype(X.shape[0] * len(classes)))
-    size = max(_PREDICTED_SIZE // max(X.shape[1], len(classes)), 1)
-    for part in gen_batches(n_rows, size):
-        some = X if n_rows <= size and rows is None else None
-        if some is None:
-            some = _safe_indexing(X, part if rows is None else rows[part])
-        proba[part] = predict_aligned(model, some, classes, class_share, name)
-    return proba
-
-
-def _kept_dtype(n_entries: int) -> type[np.floating[Any]]:
-    """Keep no more of a probability than is known of it, and less where memory is short."""
-    return np.float16 if n_entries > HALF_PRECISION_SIZE else np.float32
-
-
-def take_params(params: dict[str, Any], rows: Rows, n_samples: int) -> dict[str, Any]:
-    """Take the rows of those parameters that have an entry a row.
-
-    Parameters
-    ----------
-    params : dict
-        Parameters of ``fit``.
-    rows : ndarray of int
-        Rows to take.
-    n_samples : int
-        Training rows in all.
-
-    Returns
-    -------
-    params : dict
-    """
-    return {
-        key: _safe_indexing(value, rows)
-        if hasattr(value, "__len__") and not isinstance(value, str) and len(value) == n_samples
-        else value
-        for key, value in params.items()
-    }
 
 
 def fit_auxiliaries(
@@ -413,13 +157,13 @@ def fit_auxiliaries(
             encoders[name] = shared
             template = after_encoder(shared, template)
         shortcut = folds is not None and leaves_out(template)
+        leaving = None
+        if shortcut:
+            weight = next(iter(params.values()), None)  # all that such an auxiliary's fit can take
+            leaving = LeavesOut(y, weight, tuple(part[2] for part in parts if part[2] is not None))
         for train, labels, test, stage in parts[:1] if shortcut else parts:
             own = take_params(params, train, n_samples)
-            jobs.append(Job(name, template, train, labels, own, seed, stage, test))
-        if shortcut:
-            tests = tuple(test for _, _, test, _ in parts if test is not None)
-            everything, stage = np.arange(n_samples), "all but some rows"
-            jobs.append(Job(name, template, everything, y, params, seed, stage, parts=tests))
+            jobs.append(Job(name, template, train, labels, own, seed, stage, test, leaving))
 
     features = read_by_each(encoders, X)
     results = run_jobs(
@@ -434,9 +178,16 @@ def fit_auxiliaries(
     )
     models, probas = {}, {}
     for name, done in by_auxiliary(jobs, results):
-        _, models[name] = next(done)
+        job, models[name] = next(done)
+        if job.leaves_out is not None:
+            models[name], proba = models[name]
+            answers = _parts_of(job.leaves_out, proba)
+        else:
+            answers = (
+                (each.predicts, result) for each, result in done if each.predicts is not None
+            )
         if folds is not None:
-            probas[name] = _out_of_fold(done, X, folds, nested, len(classes))
+            probas[name] = _out_of_fold(answers, X, folds, nested, len(classes))
 
     fitted = {}
     for name, (template, params, seed) in prepared.items():
@@ -444,7 +195,7 @@ def fit_auxiliaries(
         if name in probas:
             proba, unseen = probas[name]
         else:
-            proba = _predict(model, features[name], None, classes, class_share, name)
+            proba = predict_by_blocks(model, features[name], None, classes, class_share, name)
             every_fold = (len(folds or []), *proba.shape)
             unseen = np.broadcast_to(proba, every_fold) if nested else None
         fitted[name] = Auxiliary(model, proba, template, params, seed, unseen, encoders[name])
@@ -456,22 +207,22 @@ def _held_out(folds: list[Fold] | None, nested: bool) -> list[tuple[int, ...]]:
     return list(combinations(numbers, 2)) if nested else [(k,) for k in numbers]
 
 
-def _answers(job: Job, result: FloatArray) -> list[tuple[Rows, FloatArray]]:
-    """Give the rows that a job has predicted, with what it says of them."""
-    if not job.parts:
-        assert job.predicts is not None
-        return [(job.predicts, result)]
-    ends = np.cumsum([len(part) for part in job.parts])[:-1]
-    return list(zip(job.parts, np.split(result, ends), strict=True))
+def _parts_of(wanted: LeavesOut, proba: FloatArray) -> Iterator[tuple[Rows, FloatArray]]:
+    """Give the parts that were left out, with what the model says of them."""
+    ends = np.cumsum([len(part) for part in wanted.parts])[:-1]
+    return zip(wanted.parts, np.split(proba, ends), strict=True)
 
 
 def _out_of_fold(
-    done: Iterable[tuple[Job, Any]], X: Any, folds: list[Fold], nested: bool, n_classes: int
+    answers: Iterable[tuple[Rows, FloatArray]],
+    X: Any,
+    folds: list[Fold],
+    nested: bool,
+    n_classes: int,
 ) -> tuple[FloatArray, FloatArray | None]:
     """Put one auxiliary's probabilities together, each answer as it comes."""
-    answers = (answer for job, result in done for answer in _answers(job, result))
     n_samples = X.shape[0]
-    dtype = _kept_dtype(n_samples * n_classes)
+    dtype = kept_dtype(n_samples * n_classes)
     if not nested:
         proba = empty_beside(X, (n_samples, n_classes), dtype)
         for rows, result in answers:

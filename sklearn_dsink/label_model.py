@@ -12,6 +12,10 @@ these, and the noise matrix :math:`T`.  Probabilities fitted to noisy labels are
 flatter for the weaker model: the exponents undo that.  What weighs classes alike has taken their
 shares out of its probabilities, those of the labels it was given: :math:`\nu^a` puts them back.
 Everything is found by expectation-maximisation on the given labels; no clean label is needed.
+
+What it finds depends on where it starts.  Sure models and many wrong labels may explain the given
+labels, and so may unsure models and few: of tables whose classes overlap, the latter do it better.
+So it starts twice, taking either the models or the labels at their word.
 """
 
 from __future__ import annotations
@@ -49,6 +53,11 @@ _MAX_EXPONENT = 20.0
 _SETTLED = 0.003
 
 _RIDGE = 1e-3
+
+# Share of the labels that are wrong where it starts by taking them at their word; and by how much,
+# in the mean log-likelihood of a row, that has to explain them better than the other start does.
+_DOUBT = 0.05
+_LIKELIER = 0.002
 
 # Rows that have to speak for an offset of 1: a class of fewer keeps about what it had.
 _OFFSET_ROWS = 3.0
@@ -223,50 +232,134 @@ def fit_label_model(
     """
     n_samples, n_classes = log_scores[0].shape
     weight: FloatArray = np.ones(n_samples) if sample_weight is None else sample_weight
-    rows = np.flatnonzero(weight > 0)
-    rows = rows[_some_rows(y[rows], _MAX_ROWS)]
-    row_weight = weight[rows] / weight[rows].mean()
-    few = _some_rows(y[rows], max(_MAX_ENTRIES // n_classes, 1))
-    few_weight, few = row_weight[few] / row_weight[few].mean(), rows[few]
-    scores = [every_row[few] for every_row in log_scores]
-    posterior: FloatArray = np.empty((len(few), n_classes))
+    sample = _Sample.draw(log_scores, y, weight)
+    models_trusted = sample.count(np.ones(len(log_scores)), 0.0, None)
+    given = sample.given_share
+    labels_trusted = (1.0 - _DOUBT) * np.diag(given) + _DOUBT * np.outer(given, given)
+    rounds = (min_iter, max_iter)
+    found = _maximise(sample, models_trusted, pseudo_count, rounds)
+    other = _maximise(sample, models_trusted.sum() * labels_trusted, pseudo_count, rounds)
+    if sample.log_likelihood(other) > sample.log_likelihood(found) + _LIKELIER:
+        found = other
 
-    exponents: FloatArray = np.ones(len(scores))
-    prior_exponent = 0.0
-    given_share = _smoothed_share(np.bincount(y[rows], row_weight, n_classes))
-    log_given = np.log(given_share)
-    joint = _count_joint(log_scores, y, rows, row_weight, exponents, 0.0, None)
-    noise_matrix = noise_matrix_from_joint(joint, pseudo_count)
-    n_iter, kept = 0, -1.0
-    while n_iter < max_iter:
-        n_iter += 1
-        log_prior = prior_exponent * log_given
-        joint = _count_joint(log_scores, y, rows, row_weight, exponents, log_prior, noise_matrix)
-        for part in cache_blocks(posterior.shape):
-            some = [few_scores[part] for few_scores in scores]
-            posterior[part] = _posterior(exponents, some, log_prior, noise_matrix.T[y[few[part]]])
-        noise_matrix = noise_matrix_from_joint(joint, pseudo_count)
-        exponents, prior_exponent = _fit_exponents(
-            scores, log_given, posterior, few_weight, exponents, prior_exponent
-        )
-        before, kept = kept, joint.trace() / joint.sum()
-        if n_iter >= min_iter and kept - before <= _SETTLED:
-            break
-    share = _smoothed_share(joint.sum(axis=1))
-    exponents, prior_exponent = power * exponents, power * prior_exponent
+    share = _smoothed_share(found.joint.sum(axis=1))
+    exponents, prior_exponent = power * found.exponents, power * found.prior_exponent
+    rows = sample.rows
     log_eta = np.empty((len(rows), n_classes), log_scores[0].dtype)
     for part in cache_blocks(log_eta.shape):
         some = [every_row[rows[part]].astype(np.float64) for every_row in log_scores]
-        log_eta[part] = _pooled(exponents, some, prior_exponent * log_given)
-    offset = _fit_offset(log_eta, share, row_weight)
+        log_eta[part] = _pooled(exponents, some, prior_exponent * np.log(given))
+    offset = _fit_offset(log_eta, share, sample.row_weight)
     del log_eta
     none = np.empty((0, n_classes))
     model = LabelModel(
-        exponents, prior_exponent, given_share, share, noise_matrix, offset, none, n_iter
+        exponents, prior_exponent, given, share, found.noise_matrix, offset, none, found.n_iter
     )
     posterior = model.label(log_scores, y)
     share = _smoothed_share(column_totals(posterior, weight))
     return replace(model, class_share=share, posterior=posterior)
+
+
+@dataclass(frozen=True)
+class _Found:
+    """Where expectation-maximisation ended."""
+
+    exponents: FloatArray
+    prior_exponent: float
+    noise_matrix: FloatArray
+    joint: FloatArray
+    n_iter: int
+
+
+@dataclass(frozen=True)
+class _Sample:
+    """Rows that the parameters are found by, and the fewer that are enough for the exponents."""
+
+    log_scores: Sequence[FloatArray | SmoothedLog]
+    y: npt.NDArray[np.integer[Any]]
+    rows: npt.NDArray[np.intp]
+    row_weight: FloatArray
+    few: npt.NDArray[np.intp]
+    few_weight: FloatArray
+    few_scores: Sequence[FloatArray]
+    given_share: FloatArray
+
+    @classmethod
+    def draw(
+        cls,
+        log_scores: Sequence[FloatArray | SmoothedLog],
+        y: npt.NDArray[np.integer[Any]],
+        weight: FloatArray,
+    ) -> _Sample:
+        """Take rows of positive weight, evenly over the classes."""
+        n_classes = log_scores[0].shape[1]
+        rows = np.flatnonzero(weight > 0)
+        rows = rows[_some_rows(y[rows], _MAX_ROWS)]
+        row_weight = weight[rows] / weight[rows].mean()
+        few = _some_rows(y[rows], max(_MAX_ENTRIES // n_classes, 1))
+        few_weight, few = row_weight[few] / row_weight[few].mean(), rows[few]
+        few_scores = [every_row[few] for every_row in log_scores]
+        share = _smoothed_share(np.bincount(y[rows], row_weight, n_classes))
+        return cls(log_scores, y, rows, row_weight, few, few_weight, few_scores, share)
+
+    def count(
+        self, exponents: FloatArray, prior_exponent: float, noise_matrix: FloatArray | None
+    ) -> FloatArray:
+        """Count the rows by what their posterior says they are and by what they were given."""
+        n_classes = len(self.given_share)
+        log_prior = prior_exponent * np.log(self.given_share)
+        joint = np.zeros((n_classes, n_classes))
+        for part in cache_blocks((len(self.rows), n_classes)):
+            labels = self.y[self.rows[part]]
+            given = None if noise_matrix is None else noise_matrix.T[labels]
+            some = [every_row[self.rows[part]] for every_row in self.log_scores]
+            posterior = _posterior(exponents, some, log_prior, given)
+            joint += joint_counts(posterior, labels, self.row_weight[part])
+        return joint
+
+    def few_posterior(
+        self, exponents: FloatArray, prior_exponent: float, noise_matrix: FloatArray
+    ) -> FloatArray:
+        """Posterior of the rows that the exponents are fitted to."""
+        log_prior = prior_exponent * np.log(self.given_share)
+        posterior: FloatArray = np.empty((len(self.few), len(self.given_share)))
+        for part in cache_blocks(posterior.shape):
+            some = [scores[part] for scores in self.few_scores]
+            given = noise_matrix.T[self.y[self.few[part]]]
+            posterior[part] = _posterior(exponents, some, log_prior, given)
+        return posterior
+
+    def log_likelihood(self, found: _Found) -> float:
+        """Mean log-probability of the given labels, of the rows that the exponents see."""
+        log_prior = found.prior_exponent * np.log(self.given_share)
+        total = 0.0
+        for part in cache_blocks((len(self.few), len(self.given_share))):
+            some = [scores[part] for scores in self.few_scores]
+            proba = _posterior(found.exponents, some, log_prior, None)
+            of_given = (proba * found.noise_matrix.T[self.y[self.few[part]]]).sum(axis=1)
+            total += float(self.few_weight[part] @ np.log(of_given))
+        return total / len(self.few)
+
+
+def _maximise(
+    sample: _Sample, joint: FloatArray, pseudo_count: float, rounds: tuple[int, int]
+) -> _Found:
+    """Expectation-maximisation, from a noise matrix with the models taken at their word."""
+    exponents: FloatArray = np.ones(len(sample.few_scores))
+    prior_exponent = 0.0
+    noise_matrix = noise_matrix_from_joint(joint, pseudo_count)
+    least, most = rounds
+    n_iter, kept = 0, -1.0
+    while n_iter < most:
+        n_iter += 1
+        joint = sample.count(exponents, prior_exponent, noise_matrix)
+        posterior = sample.few_posterior(exponents, prior_exponent, noise_matrix)
+        noise_matrix = noise_matrix_from_joint(joint, pseudo_count)
+        exponents, prior_exponent = _fit_exponents(sample, posterior, exponents, prior_exponent)
+        before, kept = kept, joint.trace() / joint.sum()
+        if n_iter >= least and kept - before <= _SETTLED:
+            break
+    return _Found(exponents, prior_exponent, noise_matrix, joint, n_iter)
 
 
 def _pooled(
@@ -288,44 +381,19 @@ def _posterior(
     return proba if given is None else normalize_rows(proba * given)
 
 
-def _count_joint(
-    log_scores: Sequence[FloatArray | SmoothedLog],
-    y: npt.NDArray[np.integer[Any]],
-    rows: npt.NDArray[np.intp],
-    weight: FloatArray,
-    exponents: FloatArray,
-    log_prior: FloatArray | float,
-    noise_matrix: FloatArray | None,
-) -> FloatArray:
-    """Count the rows by what their posterior says they are and by what they were given."""
-    n_classes = log_scores[0].shape[1]
-    joint = np.zeros((n_classes, n_classes))
-    for part in cache_blocks((len(rows), n_classes)):
-        labels = y[rows[part]]
-        given = None if noise_matrix is None else noise_matrix.T[labels]
-        some = [every_row[rows[part]] for every_row in log_scores]
-        posterior = _posterior(exponents, some, log_prior, given)
-        joint += joint_counts(posterior, labels, weight[part])
-    return joint
-
-
 def _smoothed_share(totals: npt.NDArray[Any]) -> FloatArray:
     """Shares of class totals with one row added to each, so that none vanishes."""
     return np.asarray((totals + 1.0) / (totals + 1.0).sum())
 
 
 def _fit_exponents(
-    log_scores: Sequence[FloatArray],
-    log_share: FloatArray,
-    posterior: FloatArray,
-    weight: FloatArray,
-    exponents: FloatArray,
-    prior_exponent: float,
+    sample: _Sample, posterior: FloatArray, exponents: FloatArray, prior_exponent: float
 ) -> tuple[FloatArray, float]:
     """Maximise the expected log-likelihood in (t, a), held a little to where they are."""
+    log_scores, log_share = sample.few_scores, np.log(sample.given_share)
     n_models, n_samples = len(log_scores), len(posterior)
     start = np.append(exponents, prior_exponent)
-    mass = (weight / n_samples)[:, None]
+    mass = (sample.few_weight / n_samples)[:, None]
 
     def negative(theta: FloatArray) -> tuple[float, FloatArray]:
         moved = theta - start

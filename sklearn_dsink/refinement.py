@@ -15,10 +15,11 @@ import numpy as np
 import numpy.typing as npt
 
 from ._arrays import FloatArray
-from .auxiliaries import accepts_sample_weight, is_frozen, weight_parameters
+from .auxiliaries import accepts_sample_weight, is_frozen, take_params, weight_parameters
 from .checkpoint import Checkpoint
-from .crossfit import Auxiliary, Job, by_auxiliary, run_jobs, take_params
+from .crossfit import Auxiliary
 from .folds import Fold, Rows
+from .jobs import Job, by_auxiliary, run_jobs
 from .label_model import LabelModel, SmoothedLog
 from .shared_encoding import after_encoder, read_by_each
 

@@ -41,9 +41,8 @@ def test_strength_is_that_of_the_least_error_left_out():
     alphas = [0.01, 1.0, 100.0]
     errors = []
     for alpha in alphas:
-        left_out = KernelClassifier(
-            alphas=[alpha], balance=0, weigh_columns=False
-        ).leave_out_proba(rows, noisy, [np.array([i]) for i in range(len(y))])
+        clf = KernelClassifier(alphas=[alpha], balance=0, weigh_columns=False).fit(rows, noisy)
+        left_out = clf.leave_out_proba(rows, noisy, [np.array([i]) for i in range(len(y))])
         log_proba = np.log(np.concatenate(left_out)) / 4  # the scores up to a constant a row
         scores = log_proba - log_proba.mean(axis=1, keepdims=True) + 1 / 3
         errors.append(np.mean((np.eye(3)[noisy] - scores) ** 2))
@@ -176,7 +175,7 @@ def test_kernel_classifier_leaves_rows_out_as_a_fit_without_them_would():
     parts = [np.arange(0, len(y), 5), np.arange(3, len(y), 7)]
     # One strength, classes and columns as they are: then only scaling and landmarks differ.
     clf = KernelClassifier(alphas=[2.0], balance=0, gamma=0.01, weigh_columns=False)
-    left_out = clf.leave_out_proba(rows, y, parts, weight)
+    left_out = clf.fit(rows, y, weight).leave_out_proba(rows, y, parts, weight)
     for part, proba in zip(parts, left_out, strict=True):
         others = np.setdiff1d(np.arange(len(y)), part)
         refit = clone(clf).fit(rows[others], y[others], weight[others])
@@ -184,7 +183,7 @@ def test_kernel_classifier_leaves_rows_out_as_a_fit_without_them_would():
         # What is left out has no say, whatever its labels.
         shuffled = y.copy()
         shuffled[part] = np.roll(y[part], 1)
-        again = clf.leave_out_proba(rows, shuffled, [part], weight)[0]
+        again = clf.fit(rows, shuffled, weight).leave_out_proba(rows, shuffled, [part], weight)[0]
         np.testing.assert_allclose(proba, again, atol=1e-6)
 
 
@@ -195,7 +194,7 @@ def test_kernel_classifier_predicts_rows_of_no_weight_that_it_leaves_out():
     part = np.arange(0, len(y), 3)
     clf = KernelClassifier()
     heavy = weight > 0
-    (proba,) = clf.leave_out_proba(rows, y, [part], weight)
+    (proba,) = clf.fit(rows, y, weight).leave_out_proba(rows, y, [part], weight)
     refit = clone(clf).fit(rows[heavy], y[heavy])
     np.testing.assert_allclose(proba, refit.predict_proba(rows[part]), atol=1e-6)
 
@@ -219,7 +218,7 @@ def test_sparse_rows_are_those_of_the_dense_matrix(monkeypatch, block_rows):
     answers = []
     for rows in (X, sparse.csr_array(X)):
         clf = KernelClassifier().fit(rows, y, weight)
-        left_out = KernelClassifier().leave_out_proba(rows, y, parts, weight)
+        left_out = clf.leave_out_proba(rows, y, parts, weight)
         both = [clf.predict_proba(each) for each in (X, sparse.csr_array(X))]
         answers.append([*both, *left_out])
     for dense, found in zip(*answers, strict=True):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.special import softmax
 from sklearn.metrics import recall_score
 
 from sklearn_dsink import _arrays, label_model
@@ -192,7 +193,8 @@ def test_without_a_round_the_exponents_are_1():
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_weak_models_get_the_rounds_that_they_need(seed):
+def test_weak_models_get_the_rounds_that_they_need(seed, monkeypatch):
+    monkeypatch.setattr(label_model, "_LIKELIER", np.inf)  # starts by trusting the models
     shares = np.geomspace(1, 0.1, 6) / np.geomspace(1, 0.1, 6).sum()
     true, y, _, probas = simulate(shares, rate=0.2, skills=(0.3, 0.2), seed=seed)
     flat = [proba**0.3 / (proba**0.3).sum(axis=1, keepdims=True) for proba in probas]
@@ -211,6 +213,50 @@ def test_rounds_that_only_make_the_models_surer_are_left_out():
     assert (usual.n_iter, more.n_iter) == (10, 40)
     assert (more.exponents >= usual.exponents).all()
     assert np.trace(more.noise_matrix) < np.trace(usual.noise_matrix)
+
+
+def overlapping(seed, n_rows=1000, n_classes=3, rate=0.2):
+    """Classes that no one can tell apart well, and two models that are sure of themselves."""
+    rng = np.random.default_rng(seed)
+    true = rng.integers(n_classes, size=n_rows)
+    centers = 0.7 * np.eye(n_classes)
+    X = centers[true] + rng.normal(size=(n_rows, n_classes))
+    best = softmax(-0.5 * ((X[:, None] - centers) ** 2).sum(axis=2), axis=1)
+    matrix = np.full((n_classes, n_classes), rate / (n_classes - 1))
+    np.fill_diagonal(matrix, 1 - rate)
+    y = np.array([rng.choice(n_classes, p=matrix[label]) for label in true])
+    logits = [2 * np.log(best @ matrix) + rng.normal(size=best.shape) for _ in range(2)]
+    return true, y, [smooth_log(softmax(each, axis=1)) for each in logits]
+
+
+def test_classes_that_overlap_are_not_taken_for_wrong_labels(monkeypatch):
+    found = {"one start": [], "two starts": []}
+    for name, likelier in zip(found, (np.inf, label_model._LIKELIER), strict=True):
+        monkeypatch.setattr(label_model, "_LIKELIER", likelier)
+        for seed in range(6):
+            true, y, scores = overlapping(seed)
+            model = fit_label_model(scores, y)
+            log_proba = model.log_proba(scores)[np.arange(len(y)), true]
+            kept = model.class_share @ np.diag(model.noise_matrix)
+            right = (model.posterior.argmax(axis=1) == true).mean()
+            found[name].append([abs(kept - 0.8), right, -log_proba.mean()])
+    (too_few_before, right_before, loss_before), (too_few, right, loss) = (
+        np.mean(each, axis=0) for each in found.values()
+    )
+    assert too_few < too_few_before - 0.1
+    assert right > right_before + 0.05
+    assert loss < loss_before - 0.1
+
+
+def test_where_models_tell_the_classes_apart_they_are_believed(monkeypatch):
+    _, y, _, probas = simulate()
+    scores = [smooth_log(proba) for proba in probas]
+    usual = fit_label_model(scores, y)
+    monkeypatch.setattr(label_model, "_LIKELIER", np.inf)
+    np.testing.assert_array_equal(fit_label_model(scores, y).posterior, usual.posterior)
+    monkeypatch.setattr(label_model, "_LIKELIER", -np.inf)
+    trusting = fit_label_model(scores, y)
+    assert np.trace(trusting.noise_matrix) > np.trace(usual.noise_matrix) + 0.3
 
 
 @pytest.mark.parametrize("n_classes", [2, 7])

@@ -18,7 +18,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.naive_bayes import GaussianNB
 
-from sklearn_dsink import DSinkClassifier, crossfit, inputs, label_model
+from sklearn_dsink import DSinkClassifier, crossfit, inputs, jobs, label_model
 from sklearn_dsink._arrays import is_mapped
 from sklearn_dsink.defaults import default_target
 from sklearn_dsink.folds import deal_folds
@@ -100,7 +100,7 @@ def frozen_pair(X, y, n_classes):
 
 def test_results_of_folds_are_not_kept_beside_the_matrix_they_are_for(monkeypatch):
     n_rows, n_classes, n_folds = 40_000, 100, 10
-    monkeypatch.setattr(crossfit, "HALF_PRECISION_SIZE", n_rows * n_classes)
+    monkeypatch.setattr(jobs, "HALF_PRECISION_SIZE", n_rows * n_classes)
     rng = np.random.default_rng(0)
     y = rng.integers(n_classes, size=n_rows)
     X = rng.normal(size=(n_rows, 2)).astype(np.float32)
@@ -125,7 +125,7 @@ def test_results_of_folds_are_not_kept_beside_the_matrix_they_are_for(monkeypatc
 def test_mapped_rows_leave_nothing_of_their_size_in_memory(tmp_path, monkeypatch, dtype):
     """Neither a copy of X nor a matrix of rows by classes: they are in files, as X is."""
     monkeypatch.setattr(label_model, "_MAX_ROWS", 1000)
-    monkeypatch.setattr(crossfit, "_PREDICTED_SIZE", 2**16)
+    monkeypatch.setattr(jobs, "_PREDICTED_SIZE", 2**16)
     monkeypatch.setattr(inputs, "_BLOCK_SIZE", 2**16)
     monkeypatch.setattr(inputs, "_MEDIAN_ROWS", 1000)
     n_rows, n_classes = 60_000, 40
@@ -224,8 +224,8 @@ def test_half_precision_changes_next_to_nothing(monkeypatch):
     y = rng.integers(5, size=500)
     X = (rng.normal(size=(500, 5)) + 2 * np.eye(5)[y]).astype(np.float32)
     fits = []
-    for size in (crossfit.HALF_PRECISION_SIZE, 0):
-        monkeypatch.setattr(crossfit, "HALF_PRECISION_SIZE", size)
+    for size in (jobs.HALF_PRECISION_SIZE, 0):
+        monkeypatch.setattr(jobs, "HALF_PRECISION_SIZE", size)
         net = default_target(X, 5).set_params(max_epochs=3)
         aux = LinearDiscriminantAnalysis()
         fits.append(DSinkClassifier(aux, aux, net, cv=3, warmup=1, random_state=0).fit(X, y))

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 from scipy.special import softmax
-from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context, clone
+from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
 from sklearn.metrics.pairwise import rbf_kernel
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_random_state, gen_batches
@@ -215,41 +215,41 @@ class KernelClassifier(ClassifierMixin, BaseEstimator):
         """Probabilities of parts of the training rows, each by the solution without its rows.
 
         The landmarks, the weights of classes and columns and the regularisation are those of
-        all rows; then leaving out rows takes one linear system, and no fit.
+        the fit, of all rows; then leaving out rows takes one linear system, and no fit.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Training rows.
+            Rows that the classifier was fitted to.
         y : array-like of shape (n_samples,)
-            Labels.
+            Their labels.
         parts : sequence of ndarray of int
             Rows to leave out, and to predict, at a time.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights >= 0; rows of weight 0 are predicted all the same.
+            Their weights; rows of weight 0, which may be further ones, are predicted all the same.
 
         Returns
         -------
         probas : list of ndarray of shape (n_rows_of_part, n_classes)
             Columns in the order of the sorted labels.
         """
-        model = clone(self).fit(X, y, sample_weight)
-        X, y = validate_data(model, X, y, accept_sparse="csr", dtype=np.float64, reset=False)
+        check_is_fitted(self)
+        X, y = validate_data(self, X, y, accept_sparse="csr", dtype=np.float64, reset=False)
         weight = _check_sample_weight(sample_weight, X, dtype=np.float64)
         # Labels that only rows of weight 0 have teach nothing: whichever code they get.
-        codes = np.minimum(np.searchsorted(model.classes_, y), len(model.classes_) - 1)
-        rows = model._standardized(X)
-        weight = weight * model._unit[codes]
-        targets = np.eye(len(model.classes_))[codes]
+        codes = np.minimum(np.searchsorted(self.classes_, y), len(self.classes_) - 1)
+        rows = self._standardized(X)
+        weight = weight * self._unit[codes]
+        targets = np.eye(len(self.classes_))[codes]
         # Rows that the same parts leave out are added up once; a constant adds up the targets.
         left_out = np.zeros((len(y), len(parts)), dtype=bool)
         for number, part in enumerate(parts):
             left_out[part, number] = True
         kinds, kind = np.unique(left_out, axis=0, return_inverse=True)
-        penalty = model.alpha_ * model._kernel_among(model.landmarks_)
+        penalty = self.alpha_ * self._kernel_among(self.landmarks_)
         sums = [
             normal_equations(
-                with_constant(model._blocks(rows[kind == k], model.landmarks_)),
+                with_constant(self._blocks(rows[kind == k], self.landmarks_)),
                 targets[kind == k],
                 weight[kind == k],
             )
@@ -262,8 +262,8 @@ class KernelClassifier(ClassifierMixin, BaseEstimator):
             moments = np.sum([each for _, each in others], axis=0)
             mean = moments[-1] / max(gram[-1, -1], np.finfo(np.float64).tiny)
             centered = moments[:-1] - np.outer(gram[:-1, -1], mean)
-            coef = solve_ridge(gram[:-1, :-1].copy(), centered, penalty, model.alpha_ * _JITTER)
-            scores = model._times_kernel(rows[part], coef) + mean
+            coef = solve_ridge(gram[:-1, :-1].copy(), centered, penalty, self.alpha_ * _JITTER)
+            scores = self._times_kernel(rows[part], coef) + mean
             probas.append(softmax(self.scale * scores, axis=1))
         return probas
 

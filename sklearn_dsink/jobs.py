@@ -1,0 +1,287 @@
+"""One fit of an auxiliary and what it predicts then; and how many of them run side by side."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.base import clone
+from sklearn.dummy import DummyClassifier
+from sklearn.utils import _safe_indexing, gen_batches
+from sklearn.utils.parallel import Parallel, delayed
+
+from ._arrays import FloatArray, empty_beside
+from ._limits import LimitedWorkers
+from ._progress import Progress
+from ._seeding import seeded
+from .auxiliaries import left_out_proba
+from .checkpoint import Checkpoint, read_result, write_result
+from .folds import Rows
+from .probabilities import align_columns, predict_aligned
+
+# Entries of (n_samples, n_classes) beyond which probabilities are kept in half precision, which
+# has three digits.
+HALF_PRECISION_SIZE = 500_000
+
+# Entries of what an auxiliary reads, or answers, at a time.
+_PREDICTED_SIZE = 2**22
+
+
+@dataclass(frozen=True)
+class LeavesOut:
+    """Parts of the training rows to predict as if they had been left out of the fit.
+
+    Attributes
+    ----------
+    labels : ndarray of shape (n_samples,)
+        Of all training rows.
+    sample_weight : ndarray of shape (n_samples,) or None
+        Of all training rows.
+    parts : tuple of ndarray of int
+        Their probabilities follow one another.
+    """
+
+    labels: npt.NDArray[Any]
+    sample_weight: FloatArray | None
+    parts: tuple[Rows, ...]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One fit of an auxiliary, and the rows it predicts then.
+
+    Attributes
+    ----------
+    name : str
+        Parameter named in errors.
+    template : classifier
+        Cloned, then fitted.
+    rows : ndarray of int
+        Training rows; a row may stand there more than once.
+    labels : ndarray
+        Label of each of the `rows`.
+    params : dict
+        Parameters of ``fit``, by element of `rows` where they are per row.
+    seed : int
+        Seeds the fit.
+    stage : str
+        What is fitted, for errors.
+    predicts : ndarray of int or None
+        Rows to predict.  None asks for the fitted model instead.
+    leaves_out : LeavesOut or None, default=None
+        What the model is asked besides, of an auxiliary that needs no fit for it.
+    """
+
+    name: str
+    template: Any
+    rows: Rows
+    labels: npt.NDArray[Any]
+    params: dict[str, Any]
+    seed: int
+    stage: str
+    predicts: Rows | None = None
+    leaves_out: LeavesOut | None = None
+
+
+def run_jobs(
+    jobs: Sequence[Job],
+    X: Mapping[str, Any],
+    *,
+    classes: npt.NDArray[Any],
+    class_share: FloatArray,
+    n_jobs: int | None = None,
+    title: str = "auxiliary fits",
+    verbose: int = 0,
+    checkpoint: Checkpoint | None = None,
+    fit_timeout: float | None = None,
+) -> Iterator[Any]:
+    """Run fits side by side, and give each result when it is there.
+
+    Parameters
+    ----------
+    jobs : sequence of Job
+        What to fit.
+    X : mapping of str to {array-like, sparse matrix, dataframe}
+        Training rows, as the jobs of each name read them.
+    classes : ndarray of shape (n_classes,)
+        Columns of the probabilities.
+    class_share : ndarray of shape (n_classes,)
+        Share of each class in the training rows.
+    n_jobs : int, default=None
+        Fits that run at the same time.
+    title : str, default="auxiliary fits"
+        Shown with the progress.
+    verbose : int, default=0
+        Above 0, the fits are counted aloud.
+    checkpoint : Checkpoint, default=None
+        Keeps each result as soon as there is one, and gives those that it has.
+    fit_timeout : float, default=None
+        Seconds that one fit with its predictions may take.  Each then runs in a process that can
+        be killed, as many at a time as with `n_jobs`.
+
+    Yields
+    ------
+    result : ndarray, classifier or tuple of both
+        In the order of the jobs: probabilities of the rows to predict, or the fitted model, with
+        its probabilities of the parts that it leaves out if there are any.
+
+    Raises
+    ------
+    TimeoutError
+        If a fit was not done in time.
+    """
+    progress = Progress(title, len(jobs), verbose)
+    places = [None] * len(jobs) if checkpoint is None else checkpoint.next_stage(len(jobs))
+    limited = nullcontext() if fit_timeout is None else LimitedWorkers(fit_timeout)
+    with limited as workers:
+        done = Parallel(
+            n_jobs=n_jobs,
+            return_as="generator",
+            backend=None if workers is None else "threading",  # each waits for a process
+        )(
+            delayed(_run_or_read)(job, X[job.name], classes, class_share, place, workers)
+            for job, place in zip(jobs, places, strict=True)
+        )
+        for job, (result, not_kept) in zip(jobs, done, strict=True):
+            if not_kept:
+                warnings.warn(
+                    f"{job.name}, fitted on {job.stage}, is not kept in checkpoint_dir: "
+                    f"{not_kept}. After an interruption this one fit is done again.",
+                    UserWarning,
+                    stacklevel=2,
+                )
+            progress.advance()
+            yield result
+    progress.close()
+
+
+def by_auxiliary(
+    jobs: Sequence[Job], results: Iterable[Any]
+) -> Iterator[tuple[str, Iterator[tuple[Job, Any]]]]:
+    """Group jobs and results by the auxiliary's name; each group is to be used up in its turn."""
+    return groupby(zip(jobs, results, strict=True), key=lambda done: done[0].name)
+
+
+def _run_or_read(
+    job: Job,
+    X: Any,
+    classes: npt.NDArray[Any],
+    class_share: FloatArray,
+    place: Path | None,
+    workers: LimitedWorkers | None,
+) -> tuple[Any, str]:
+    """Give a job's result and, where that has to be kept and cannot, the reason."""
+    places = [] if place is None else _places(job, place)
+    kept = [read_result(each, job.template) for each in places]
+    if kept and all(each is not None for each in kept):
+        return (tuple(kept) if job.leaves_out else kept[0]), ""
+    if workers is None:
+        result = _run(job, X, classes, class_share)
+    else:
+        result = _run_limited(job, X, classes, class_share, workers)
+    parts = result if job.leaves_out else (result,)
+    reasons = [
+        write_result(each, part, job.template) for each, part in zip(places, parts, strict=False)
+    ]
+    return result, next(filter(None, reasons), "")
+
+
+def _places(job: Job, place: Path) -> list[Path]:
+    """Where the parts of a job's result are kept."""
+    if job.leaves_out is None:
+        return [place]
+    return [place, place.with_name(f"{place.name}-left-out")]
+
+
+def _run_limited(
+    job: Job,
+    X: Any,
+    classes: npt.NDArray[Any],
+    class_share: FloatArray,
+    workers: LimitedWorkers,
+) -> Any:
+    try:
+        return workers.run(_run, job, X, classes, class_share)
+    except TimeoutError as error:
+        raise TimeoutError(
+            f"{job.name}={job.template!r} was not fitted on {job.stage} within "
+            f"fit_timeout={workers.seconds} s. Raise fit_timeout, or give a faster classifier."
+        ) from error
+
+
+def _run(job: Job, X: Any, classes: npt.NDArray[Any], class_share: FloatArray) -> Any:
+    template, params = job.template, job.params
+    if (
+        job.leaves_out is None and len(np.unique(job.labels)) == 1
+    ):  # in a fold, or where all others are thought wrong
+        template, params = DummyClassifier(), {}  # many classifiers refuse a single class
+    whole = len(job.rows) == X.shape[0] and np.array_equal(job.rows, np.arange(X.shape[0]))
+    try:
+        with seeded(job.seed):
+            model = clone(template).fit(
+                X if whole else _safe_indexing(X, job.rows), job.labels, **params
+            )
+    except Exception as error:
+        raise ValueError(_failure(job, error)) from error
+    if job.leaves_out is not None:
+        return model, _leave_out(job, job.leaves_out, model, X, classes, class_share)
+    if job.predicts is None:
+        return model
+    return predict_by_blocks(model, X, job.predicts, classes, class_share, job.name)
+
+
+def _failure(job: Job, error: Exception) -> str:
+    return (
+        f"{job.name}={job.template!r} failed when fitted on {job.stage}: "
+        f"{type(error).__name__}: {error}"
+    )
+
+
+def _leave_out(
+    job: Job,
+    wanted: LeavesOut,
+    model: Any,
+    X: Any,
+    classes: npt.NDArray[Any],
+    class_share: FloatArray,
+) -> FloatArray:
+    try:
+        with seeded(job.seed):
+            probas = left_out_proba(model, X, wanted.labels, wanted.parts, wanted.sample_weight)
+    except Exception as error:
+        raise ValueError(_failure(job, error)) from error
+    known = np.unique(job.labels).tolist()
+    proba = align_columns(np.concatenate(probas), known, np.asarray(classes).tolist(), class_share)
+    return proba.astype(kept_dtype(X.shape[0] * len(classes)), copy=False)
+
+
+def predict_by_blocks(
+    model: Any,
+    X: Any,
+    rows: Rows | None,
+    classes: npt.NDArray[Any],
+    class_share: FloatArray,
+    name: str,
+) -> FloatArray:
+    """Probabilities of some rows, or of all, asked for block by block."""
+    n_rows = X.shape[0] if rows is None else len(rows)
+    proba = empty_beside(X, (n_rows, len(classes)), kept_dtype(X.shape[0] * len(classes)))
+    size = max(_PREDICTED_SIZE // max(X.shape[1], len(classes)), 1)
+    for part in gen_batches(n_rows, size):
+        some = X if n_rows <= size and rows is None else None
+        if some is None:
+            some = _safe_indexing(X, part if rows is None else rows[part])
+        proba[part] = predict_aligned(model, some, classes, class_share, name)
+    return proba
+
+
+def kept_dtype(n_entries: int) -> type[np.floating[Any]]:
+    """Keep no more of a probability than is known of it, and less where memory is short."""
+    return np.float16 if n_entries > HALF_PRECISION_SIZE else np.float32
