@@ -170,12 +170,12 @@ def gather_evidence(
         random_state=random_state,
         **run,
     )
-    power = 1.0 if refine else _POWER
-    model, experts = _label_model(first, codes, sample_weight, power), dict(first)
+    how = {"n_starts": 1} if refine else {"power": _POWER}  # the first of two teaches, no more
+    model, experts = _label_model(first, codes, sample_weight, **how), dict(first)
     if refine:
         second = refit_auxiliaries(first, model, X, codes, balance=balance, **run)
         experts |= {f"{name} refitted": auxiliary for name, auxiliary in second.items()}
-        model = _label_model(experts, codes, sample_weight, _POWER)
+        model = _label_model(experts, codes, sample_weight, power=_POWER)
     pooled = Experts(
         {name: aux.estimator for name, aux in experts.items()},
         {name: aux.encoder for name, aux in experts.items()},
@@ -225,7 +225,7 @@ def _label_model(
     auxiliaries: dict[str, Auxiliary],
     codes: npt.NDArray[np.int64],
     sample_weight: FloatArray | None,
-    power: float,
+    **how: Any,
 ) -> LabelModel:
     log_scores = [SmoothedLog(aux.proba) for aux in auxiliaries.values()]
-    return fit_label_model(log_scores, codes, sample_weight=sample_weight, power=power)
+    return fit_label_model(log_scores, codes, sample_weight=sample_weight, **how)

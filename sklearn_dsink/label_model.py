@@ -15,7 +15,7 @@ Everything is found by expectation-maximisation on the given labels; no clean la
 
 What it finds depends on where it starts.  Sure models and many wrong labels may explain the given
 labels, and so may unsure models and few: of tables whose classes overlap, the latter do it better.
-So it starts twice, taking either the models or the labels at their word.
+So it may start twice, taking either the models or the labels at their word.
 """
 
 from __future__ import annotations
@@ -54,10 +54,16 @@ _SETTLED = 0.003
 
 _RIDGE = 1e-3
 
-# Share of the labels that are wrong where it starts by taking them at their word; and by how much,
-# in the mean log-likelihood of a row, that has to explain them better than the other start does.
+# Share of the labels that are wrong where it starts by taking them at their word.
 _DOUBT = 0.05
+
+# What it finds from there has to explain the labels better by so much, in the mean log-likelihood
+# of a row, and to leave no class larger by more than this factor: of the labels of a small class
+# many may be a large one's, and to believe those is no explanation.  Some rows more in each class
+# keep a handful from deciding.
 _LIKELIER = 0.002
+_LARGER = 1.2
+_MORE_ROWS = 5.0
 
 # Rows that have to speak for an offset of 1: a class of fewer keeps about what it had.
 _OFFSET_ROWS = 3.0
@@ -184,6 +190,7 @@ def fit_label_model(
     max_iter: int = 40,
     pseudo_count: float = 30.0,
     power: float = 1.0,
+    n_starts: int = 2,
 ) -> LabelModel:
     """Fit exponents, class shares and noise matrix to the given labels.
 
@@ -204,6 +211,8 @@ def fit_label_model(
     power : float, default=1.0
         In the end the exponents are multiplied by it.  Surer models with more noise explain the
         given labels about as well as less sure ones with less noise; below 1 leans to the latter.
+    n_starts : {1, 2}, default=2
+        1 starts by taking the models at their word only, 2 the given labels too.
 
     Returns
     -------
@@ -233,14 +242,16 @@ def fit_label_model(
     n_samples, n_classes = log_scores[0].shape
     weight: FloatArray = np.ones(n_samples) if sample_weight is None else sample_weight
     sample = _Sample.draw(log_scores, y, weight)
-    models_trusted = sample.count(np.ones(len(log_scores)), 0.0, None)
+    joint = sample.count(np.ones(len(log_scores)), 0.0, None)
+    found = _maximise(sample, joint, pseudo_count, min_iter, max_iter)
     given = sample.given_share
-    labels_trusted = (1.0 - _DOUBT) * np.diag(given) + _DOUBT * np.outer(given, given)
-    rounds = (min_iter, max_iter)
-    found = _maximise(sample, models_trusted, pseudo_count, rounds)
-    other = _maximise(sample, models_trusted.sum() * labels_trusted, pseudo_count, rounds)
-    if sample.log_likelihood(other) > sample.log_likelihood(found) + _LIKELIER:
-        found = other
+    if n_starts > 1:
+        trusted = (1.0 - _DOUBT) * np.diag(given) + _DOUBT * np.outer(given, given)
+        other = _maximise(sample, joint.sum() * trusted, pseudo_count, min_iter, max_iter)
+        likelier = sample.log_likelihood(other) - sample.log_likelihood(found)
+        totals, before = (each.joint.sum(axis=1) + _MORE_ROWS for each in (other, found))
+        if likelier > _LIKELIER and np.all(totals <= _LARGER * before):
+            found = other
 
     share = _smoothed_share(found.joint.sum(axis=1))
     exponents, prior_exponent = power * found.exponents, power * found.prior_exponent
@@ -342,22 +353,21 @@ class _Sample:
 
 
 def _maximise(
-    sample: _Sample, joint: FloatArray, pseudo_count: float, rounds: tuple[int, int]
+    sample: _Sample, joint: FloatArray, pseudo_count: float, min_iter: int, max_iter: int
 ) -> _Found:
     """Expectation-maximisation, from a noise matrix with the models taken at their word."""
     exponents: FloatArray = np.ones(len(sample.few_scores))
     prior_exponent = 0.0
     noise_matrix = noise_matrix_from_joint(joint, pseudo_count)
-    least, most = rounds
     n_iter, kept = 0, -1.0
-    while n_iter < most:
+    while n_iter < max_iter:
         n_iter += 1
         joint = sample.count(exponents, prior_exponent, noise_matrix)
         posterior = sample.few_posterior(exponents, prior_exponent, noise_matrix)
         noise_matrix = noise_matrix_from_joint(joint, pseudo_count)
         exponents, prior_exponent = _fit_exponents(sample, posterior, exponents, prior_exponent)
         before, kept = kept, joint.trace() / joint.sum()
-        if n_iter >= least and kept - before <= _SETTLED:
+        if n_iter >= min_iter and kept - before <= _SETTLED:
             break
     return _Found(exponents, prior_exponent, noise_matrix, joint, n_iter)
 
