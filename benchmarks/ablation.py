@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import numpy as np
 import pandas as pd
 import torch
 from _machine import machine
@@ -79,6 +80,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "label model of forty rounds at least": {
         "sklearn_dsink.evidence.fit_label_model": partial(fit_label_model, min_iter=40)
     },
+    "label model that starts once": {"sklearn_dsink.label_model._LIKELIER": np.inf},
     "auxiliaries read columns with their tails": {
         "sklearn_dsink.defaults.SmoothClipper": partial(SmoothClipper, limit=1e6)
     },
