@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import wraps
 from pathlib import Path
 
 import _interrupted
@@ -30,6 +31,7 @@ from skorch.dataset import ValidSplit
 from torch import nn
 
 from sklearn_dsink import DSinkClassifier, checkpoint
+from sklearn_dsink.imbalance import KernelClassifier
 from sklearn_dsink.inputs import TabularEncoder
 
 
@@ -128,6 +130,27 @@ def test_the_default_classifier_goes_on(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         DSinkClassifier(**settings, checkpoint_dir=tmp_path / "c").fit(X, Y)
     assert_same(DSinkClassifier(**settings, checkpoint_dir=tmp_path / "c").fit(X, Y), whole)
+
+
+def test_an_auxiliary_and_what_it_leaves_out_are_one_fit(tmp_path, monkeypatch):
+    fits, fit = [], KernelClassifier.fit
+
+    @wraps(fit)
+    def counted(self, *args, **kwargs):
+        fits.append(self)
+        return fit(self, *args, **kwargs)
+
+    monkeypatch.setattr(KernelClassifier, "fit", counted)
+    clf = quick(imb_aux=KernelClassifier(), cv=3, refine=False, random_state=0)
+    clf.set_params(checkpoint_dir=tmp_path / "c")
+    first = clone(clf).fit(X, Y)
+    assert len(fits) == 1
+    assert_same(clone(clf).fit(X, Y), first)
+    assert len(fits) == 1
+    (left_out,) = (tmp_path / "c").glob("*-left-out.npy")
+    left_out.unlink()  # as if killed between the two
+    assert_same(clone(clf).fit(X, Y), first)
+    assert len(fits) == 2
 
 
 class Deep(nn.Module):
