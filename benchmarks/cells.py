@@ -169,8 +169,8 @@ TWO_CLASS_SPECS = [
     Spec("trec6_location"),
     Spec("hatespeech_hate"),
 ]
-# Tables of the KEEL repository, put down before any of them was run. Of the defaults, only that
-# f_L may be linear came of them, tried on other draws.
+# Tables of the KEEL repository, put down before any of them was run. Of the defaults, that f_L may
+# be linear and that the label model starts twice came of them, both tried on other draws.
 KEEL_SPECS = [
     Spec("contraceptive", None, "symmetric", 0.2),
     Spec("led7digit", 5, "symmetric", 0.2),

@@ -218,10 +218,9 @@ def _run_limited(
 
 def _run(job: Job, X: Any, classes: npt.NDArray[Any], class_share: FloatArray) -> Any:
     template, params = job.template, job.params
-    if (
-        job.leaves_out is None and len(np.unique(job.labels)) == 1
-    ):  # in a fold, or where all others are thought wrong
-        template, params = DummyClassifier(), {}  # many classifiers refuse a single class
+    # One class, in a fold or where all others are thought wrong, is what many classifiers refuse.
+    if job.leaves_out is None and len(np.unique(job.labels)) == 1:
+        template, params = DummyClassifier(), {}
     whole = len(job.rows) == X.shape[0] and np.array_equal(job.rows, np.arange(X.shape[0]))
     try:
         with seeded(job.seed):
