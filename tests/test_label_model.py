@@ -266,3 +266,19 @@ def test_smoothing_keeps_every_class_possible(n_classes):
     log_proba = smooth_log(np.eye(n_classes))
     assert np.isfinite(log_proba).all()
     np.testing.assert_allclose(np.exp(log_proba).sum(axis=1), 1)
+
+
+def test_few_rows_do_not_raise_models_to_any_power(monkeypatch):
+    def exponents(n_rows):
+        fits = []
+        for seed in range(4):
+            _, y, _, probas = simulate(n_rows=n_rows, skills=(0.5, 0.4), rate=0.4, seed=seed)
+            fits.append(fit_label_model([smooth_log(proba) for proba in probas], y).exponents)
+        return np.array(fits)
+
+    few, many = exponents(60), exponents(5_000)
+    monkeypatch.setattr(label_model, "_PRECISION", 0.0)
+    free = exponents(60)
+    assert (few.sum(axis=1) <= free.sum(axis=1) + 1e-6).all()
+    assert few.sum() < 0.75 * free.sum()
+    np.testing.assert_allclose(many, exponents(5_000), atol=0.05)

@@ -35,7 +35,7 @@ _KEPT_ROWS = 4 * _BLOCK_ROWS
 
 # Most landmarks that the regularisation and the weights of the columns are chosen with: an
 # eigendecomposition of all would take most of the time of a fit.
-_TUNING_LANDMARKS = 500
+_TUNING_LANDMARKS = 250
 
 # Of these, so many a column serve the linear kernel: its scores are the same with all that span
 # the columns.
@@ -61,7 +61,7 @@ class KernelClassifier(ClassifierMixin, BaseEstimator):
 
     The squared loss is bounded on each wrong label, the solution is one linear system, and so are
     its scores of any rows left out.  :math:`\lambda` is chosen by the leave-one-out scores of a
-    solution in at most 500 of the landmarks, where it weighs the same norm.
+    solution in at most 250 of the landmarks, where it weighs the same norm.
 
     The Gaussian kernel goes by distances, in which columns that say nothing would drown those that
     do.  A first such solution tells them apart: distances then weigh each column by its mean
