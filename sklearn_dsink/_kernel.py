@@ -153,11 +153,18 @@ def _sum_rows(ratio: Array, block: Array) -> Array:
     return total if even == n_rows else total + ratio[even:] @ block[even:]
 
 
-def _reach(pieces: Iterable[Array]) -> Array:
-    """Return how far each class is behind the best one in the row where it is least so."""
+def _reach(pieces: Iterable[tuple[Array, Array | None]]) -> Array:
+    """Return how far each class is behind the best one in the row where it is least so.
+
+    Rows of weight 0 do not count.
+    """
     closest: Array = -np.inf
-    for scores in pieces:
+    for scores, weight in pieces:
         xp = namespace(scores)
+        if weight is not None:
+            scores = scores[weight > 0]
+            if not len(scores):
+                continue
         behind = scores - xp.amax(scores, axis=1, keepdims=True)
         closest = xp.maximum(float64(closest, scores), float64(xp.amax(behind, axis=0), scores))
     return -closest
@@ -316,8 +323,10 @@ class GibbsKernel:
 
     def reach(self) -> Array:
         """Return potentials at which every class is the best one of some row."""
-        rows = row_blocks(self.shape[0], self.block_size)
-        return _reach(self._scores_of(block) for block in rows)
+        return _reach(
+            (self._scores_of(rows), None if self.weight is None else self.weight[rows])
+            for rows in row_blocks(self.shape[0], self.block_size)
+        )
 
     def overlap(self, potentials: Array) -> tuple[Array, Array]:
         """Return ``D^-1/2 (sum_i w_i q_i q_i^T) D^-1/2`` and ``d``, from evenly spaced rows.
@@ -386,7 +395,7 @@ class StreamedRows:
 
     def reach(self) -> Array:
         """Return potentials at which every class is the best one of some row."""
-        return _reach(scores for scores, _ in self._pieces())
+        return _reach(self._pieces())
 
     def overlap(self, potentials: Array) -> tuple[Array, Array]:
         """Return the normalised overlap of the classes, from evenly spaced rows."""

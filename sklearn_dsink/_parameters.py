@@ -188,17 +188,18 @@ class DSinkParameters(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
 
     def _routed(
         self, params: dict[str, Any], weight: FloatArray | None
-    ) -> dict[str, dict[str, Any]] | None:
-        """Parameters of each auxiliary's fit, where scikit-learn routes metadata."""
+    ) -> dict[str, dict[str, Any]]:
+        """Parameters of the splitter and, where metadata is routed, of each auxiliary's fit."""
         if not _routing_enabled():
-            return None
+            return {"splitter": {}}
         if weight is not None:
             params = {**params, "sample_weight": weight}
         routed = process_routing(self, "fit", **params)
-        return {name: routed[name].fit for name in ("noise_aux", "imb_aux")}
+        split = routed["splitter"].split if hasattr(self.cv, "split") else {}
+        return {"splitter": split} | {name: routed[name].fit for name in ("noise_aux", "imb_aux")}
 
     def get_metadata_routing(self) -> MetadataRouter:
-        """Get metadata routing of this object: ``fit`` passes on to both auxiliaries.
+        """Get metadata routing of this object: ``fit`` passes on to auxiliaries and splitter.
 
         Returns
         -------
@@ -206,9 +207,12 @@ class DSinkParameters(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         """
         router = MetadataRouter(owner=self).add_self_request(self)
         mapping = MethodMapping().add(caller="fit", callee="fit")
-        return router.add(noise_aux=self._get_noise_aux(), method_mapping=mapping).add(
-            imb_aux=self._get_imb_aux(), method_mapping=mapping
-        )
+        router.add(noise_aux=self._get_noise_aux(), method_mapping=mapping)
+        router.add(imb_aux=self._get_imb_aux(), method_mapping=mapping)
+        if hasattr(self.cv, "split"):
+            mapping = MethodMapping().add(caller="fit", callee="split")
+            router.add(splitter=self.cv, method_mapping=mapping)
+        return router
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

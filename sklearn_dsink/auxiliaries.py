@@ -128,12 +128,24 @@ def reads_integer_labels_only(estimator: Any) -> bool:
     )
 
 
+def looks_for_wrong_labels(estimator: Any) -> bool:
+    """Whether the estimator is cleanlab's, which splits the rows into folds of its own."""
+    last = final_step(_unwrapped(estimator))
+    return any(base.__module__.partition(".")[0] == "cleanlab" for base in type(last).__mro__)
+
+
+def _unwrapped(estimator: Any) -> Any:
+    """Return what reads label codes behind its wrapper, which passes all parameters on."""
+    return estimator.estimator if isinstance(estimator, IntegerLabelClassifier) else estimator
+
+
 def accepts_sample_weight(estimator: Any) -> bool:
     """Whether ``fit`` takes ``sample_weight``; a pipeline's answer is its last step's.
 
     Behind a sampler, such as imbalanced-learn's, the rows are others than those weighed.  Voters
     weigh the rows if all of them do.
     """
+    estimator = _unwrapped(estimator)
     while is_pipeline(estimator):
         if any(hasattr(step, "fit_resample") for _, step in estimator.steps):
             return False
@@ -159,7 +171,7 @@ def weight_parameters(
         return {}
     if _routing_enabled():
         return {"sample_weight": sample_weight}
-    prefix = ""
+    prefix, estimator = "", _unwrapped(estimator)
     while is_pipeline(estimator):
         name, estimator = estimator.steps[-1]
         prefix += f"{name}__"

@@ -31,8 +31,9 @@ from .surrogate import SurrogateLabeler
 from .target import fit_target, log_probabilities
 from .validation import check_weights, encode_labels
 
-# Second fits weigh the classes half-way between their sizes and all alike: the tail is heard, and
-# what is wrong in its corrected labels is not shouted.
+# Copies for second fits weigh the classes half-way between their sizes and all alike: the tail is
+# heard, and what is wrong in its corrected labels is not shouted.  An auxiliary that balances by
+# itself goes on from there: the default f_L goes half of what is left.
 REFIT_BALANCE = 0.5
 
 # Weight of the target beside the pooled auxiliaries in a combined prediction: it has learnt from
@@ -84,11 +85,13 @@ class DSinkClassifier(DSinkParameters):
     refine : bool or "auto", default="auto"
         Whether both auxiliaries are fitted a second time, on what the given labels probably are,
         and the label model over first and second fits.  Needs folds, which it merges to eight at
-        most, and auxiliaries that take ``sample_weight``; others stay as they are.  "auto" does
-        so up to half a million entries of (n_samples, n_classes).
+        most, and auxiliaries that take ``sample_weight``; others stay as they are.  Of two folds,
+        which leave no third to learn from, each is taught by labels that it had a part in.
+        "auto" refits up to half a million entries of (n_samples, n_classes).
     class_marginal : {"estimated", "noise_aux", "imb_aux"}, dict or array-like, default="estimated"
-        Class shares that the surrogate labels meet: the label model's, an auxiliary's mean
-        probabilities, or given ones, by label or in the order of the sorted classes.
+        Class shares that the surrogate labels meet: the label model's, of its posterior's totals
+        and one row more in each class; an auxiliary's mean probabilities; or given ones, by label
+        or in the order of the sorted classes.
     base_loss : {"cross_entropy"}, nn.Module or None, default=None
         Loss of the given labels; None learns from the surrogate labels alone, in which the given
         ones have their say.  A module is called with (logits, labels) and returns one loss a
@@ -116,7 +119,7 @@ class DSinkClassifier(DSinkParameters):
         Auxiliary fits that run at the same time.
     random_state : int, RandomState instance or None, default=None
         Fixes folds, the auxiliaries' open seeds, initial weights and batches.  The global
-        generators are left as they were.
+        generators are left as they were, but for numpy's that None draws a seed from.
     verbose : int, default=0
         0 is silent, 1 counts fits and epochs, 2 prints a line an epoch besides.
     warm_start : bool, default=False
@@ -206,7 +209,8 @@ class DSinkClassifier(DSinkParameters):
         sample_weight : array-like of shape (n_samples,), default=None
             Weights >= 0 of the rows, in every stage; None weighs all alike.
         **params : dict
-            Routed to the auxiliaries; only with metadata routing enabled.
+            Routed to the auxiliaries, and to the splitter given as `cv` (``groups``); only with
+            metadata routing enabled.
 
         Returns
         -------
@@ -235,7 +239,9 @@ class DSinkClassifier(DSinkParameters):
         X, codes, weight = self._validate(X, y, sample_weight)
         rng = check_random_state(self.random_state)
         start = time.perf_counter()
-        folds, checkpoint = make_folds(self.cv, X, codes, rng, weight), None
+        routed = self._routed(params, weight)
+        folds = make_folds(self.cv, X, codes, rng, weight, routed.pop("splitter"))
+        checkpoint = None
         if self.warm_start or self.checkpoint_dir is not None:
             taken = self._fingerprint(X, codes, self.classes_, weight, params, folds)
         if self.checkpoint_dir is not None:
@@ -251,7 +257,7 @@ class DSinkClassifier(DSinkParameters):
             refine=self._refines(len(codes)),
             balance=dict.fromkeys(auxiliaries, REFIT_BALANCE),
             sample_weight=weight,
-            fit_params=self._routed(params, weight),
+            fit_params=routed or None,
             n_jobs=self.n_jobs,
             random_state=rng,
             verbose=self.verbose,
@@ -286,6 +292,7 @@ class DSinkClassifier(DSinkParameters):
             surrogate.astype(np.float32, copy=False),
             labeler,
             seed=rng.randint(_MAX_SEED),
+            since=learnt,
             keeper=None if checkpoint is None else checkpoint.target_keeper(labeler),
         )
         self._warm = (taken, log_noise) if self.warm_start else None
@@ -295,6 +302,7 @@ class DSinkClassifier(DSinkParameters):
         self, X: Any, y: Any, sample_weight: Any, params: dict[str, Any]
     ) -> DSinkClassifier:
         """Train the target for more epochs; where that fails, the last fit stands as it was."""
+        start = time.perf_counter()
         X = validate_features(self, X, reset=False)
         classes, codes = encode_labels(X, y, type(self).__name__)
         weight = check_weights(sample_weight, X, codes, classes)
@@ -309,7 +317,13 @@ class DSinkClassifier(DSinkParameters):
         labeler()
         surrogate = self.surrogate_labels_.astype(np.float32)
         self._fit_target(
-            net, self.encoder_.transform(X), surrogate, labeler, seed=seed, further=True
+            net,
+            self.encoder_.transform(X),
+            surrogate,
+            labeler,
+            seed=seed,
+            since=start,
+            further=True,
         )
         return self
 
@@ -321,10 +335,10 @@ class DSinkClassifier(DSinkParameters):
         labeler: SurrogateLabeler,
         *,
         seed: int,
+        since: float,
         keeper: TargetKeeper | None = None,
         further: bool = False,
     ) -> None:
-        start = time.perf_counter()
         marginal = labeler.class_marginal
         target = fit_target(
             net,
@@ -348,7 +362,7 @@ class DSinkClassifier(DSinkParameters):
         self.class_potentials_ = labeler.result.potentials
         self.transport_n_iter_ = self.n_iter_ = labeler.result.n_iter
         self.transport_error_ = labeler.result.marginal_error
-        self.timings_["target and transport"] = time.perf_counter() - start
+        self.timings_["target and transport"] = time.perf_counter() - since
         self.history_ = [
             {key: value for key, value in epoch.items() if key != "batches"}
             for epoch in target.history
@@ -433,7 +447,7 @@ class DSinkClassifier(DSinkParameters):
         -------
         issues : DataFrame
             Worst label first, named by the index of the training frame or by row number; see
-            :func:`sklearn_dsink.find_label_issues` for its columns.
+            :func:`sklearn_dsink.inspection.find_label_issues` for its columns.
         """
         check_is_fitted(self)
         return find_label_issues(

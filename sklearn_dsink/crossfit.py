@@ -14,7 +14,7 @@ from ._arrays import FloatArray, empty_beside, normalize_rows
 from ._seeding import seeded
 from .auxiliaries import is_frozen, leaves_out, prepare, take_params, weight_parameters
 from .checkpoint import Checkpoint
-from .folds import Fold, Rows
+from .folds import Fold, Rows, are_complements, taught_without
 from .inputs import TabularEncoder
 from .jobs import Job, LeavesOut, by_auxiliary, kept_dtype, predict_by_blocks, run_jobs
 from .shared_encoding import (
@@ -125,10 +125,11 @@ def fit_auxiliaries(
     # Auxiliaries share rows and labels, which of many rows and folds are not small.
     parts: list[tuple[Rows, Any, Rows | None, str]] = [(heavy, y[heavy], None, "all rows")]
     for held_out in _held_out(folds, nested):
-        test = np.concatenate([folds[k][1] for k in held_out]) if folds else None
-        train = heavy if test is None else np.setdiff1d(heavy, test)
+        left_out = [(folds or [])[k] for k in held_out]
+        tested = np.concatenate([test for _, test in left_out])
+        taught = np.intersect1d(heavy, taught_without(left_out))
         number = " and ".join(str(k + 1) for k in held_out)
-        parts.append((train, y[train], test, f"all but fold {number} of {len(folds or [])}"))
+        parts.append((taught, y[taught], tested, f"all but fold {number} of {len(folds or [])}"))
 
     prepared: dict[str, tuple[Any, dict[str, Any], int]] = {}
     encoders: dict[str, TabularEncoder | None] = {}
@@ -156,7 +157,8 @@ def fit_auxiliaries(
                     shared = fit_shared_encoder(X, heavy)
             encoders[name] = shared
             template = after_encoder(shared, template)
-        shortcut = folds is not None and leaves_out(template)
+        # What it leaves out is left out alone, not with rows that a splitter keeps from teaching.
+        shortcut = folds is not None and are_complements(folds, n_samples) and leaves_out(template)
         leaving = None
         if shortcut:
             weight = next(iter(params.values()), None)  # all that such an auxiliary's fit can take

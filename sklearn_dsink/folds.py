@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numbers
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -65,6 +66,7 @@ def make_folds(
     y: npt.NDArray[np.integer[Any]],
     rng: np.random.RandomState,
     sample_weight: npt.NDArray[np.floating[Any]] | None = None,
+    split_params: dict[str, Any] | None = None,
 ) -> list[Fold] | None:
     """Resolve `cv`: None, a number of folds, a splitter or an iterable of splits.
 
@@ -80,6 +82,8 @@ def make_folds(
         Shuffles the folds of an integer `cv`.
     sample_weight : ndarray of shape (n_samples,), default=None
         Weights >= 0, for an integer `cv`.
+    split_params : dict, default=None
+        What a splitter is given besides, such as ``groups``.
 
     Returns
     -------
@@ -88,7 +92,8 @@ def make_folds(
     Raises
     ------
     ValueError
-        If an integer `cv` is below 2, or the test parts do not hold every row exactly once.
+        If an integer `cv` is below 2, a splitter fails, or the test parts do not hold every row
+        exactly once.
     """
     if cv is None:
         return None
@@ -98,18 +103,28 @@ def make_folds(
                 f"cv={cv}: give at least 2 folds, or cv=None for in-sample probabilities."
             )
         return deal_folds(y, int(cv), rng, sample_weight)
-    folds = list(check_cv(cv, y, classifier=True).split(X, y))
+    try:
+        folds = list(check_cv(cv, y, classifier=True).split(X, y, **(split_params or {})))
+    except ValueError as error:
+        raise ValueError(
+            f"cv={cv!r} cannot split the rows: {error} Where it needs groups, give the splits "
+            "themselves, cv=list(splitter.split(X, y, groups)), or enable metadata routing and "
+            "call fit(X, y, groups=groups)."
+        ) from error
     times_tested = np.bincount(np.concatenate([test for _, test in folds]), minlength=len(y))
     if len(times_tested) != len(y) or np.any(times_tested != 1):
         raise ValueError(
             f"cv={cv!r} does not put every row into exactly one test part, so there is no "
-            "out-of-fold probability for each row. Use KFold, StratifiedKFold or GroupKFold."
+            "out-of-fold probability for each row. Use KFold, StratifiedKFold or GroupKFold, "
+            "not repeated or shuffled splits."
         )
     return folds
 
 
 def merge_folds(folds: list[Fold], n_folds: int) -> list[Fold]:
     """Merge folds into at most `n_folds`, whole ones, so that groups stay together.
+
+    Rows that a fold's training part leaves out stay left out.
 
     Parameters
     ----------
@@ -131,6 +146,18 @@ def merge_folds(folds: list[Fold], n_folds: int) -> list[Fold]:
     """
     if len(folds) <= n_folds:
         return folds
-    tests = [np.concatenate([test for _, test in folds[k::n_folds]]) for k in range(n_folds)]
-    rows = np.sort(np.concatenate(tests))
-    return [(np.setdiff1d(rows, test), np.sort(test)) for test in tests]
+    merged = [folds[k::n_folds] for k in range(n_folds)]
+    return [
+        (taught_without(some), np.sort(np.concatenate([test for _, test in some])))
+        for some in merged
+    ]
+
+
+def taught_without(folds: list[Fold]) -> Rows:
+    """Return the rows in the training parts of all these folds, in their order."""
+    return reduce(np.intersect1d, [train for train, _ in folds])
+
+
+def are_complements(folds: list[Fold], n_samples: int) -> bool:
+    """Whether each training part holds all rows but those of its test part."""
+    return all(len(train) + len(test) == n_samples for train, test in folds)

@@ -80,8 +80,9 @@ def find_label_issues(
 
     The quality of a given label sets it against its strongest rival: with :math:`p_i` the
     geometric mean of the row's surrogate label and of `noise_proba`, which has not seen the given
-    label, it is :math:`p_{iy} / (p_{iy} + \max_{c \ne y} p_{ic})`.  Below one half both together
-    prefer another class.
+    label and gets 1 % of the uniform distribution mixed in, it is
+    :math:`p_{iy} / (p_{iy} + \max_{c \ne y} p_{ic})`.  Below one half both together prefer another
+    class.
 
     Parameters
     ----------
@@ -304,7 +305,10 @@ def encode(
     if classes is None:
         return np.unique(y, return_inverse=True)
     classes = np.asarray(classes)
-    codes = pd.Index(classes).get_indexer(pd.Index(y))
+    names = pd.Index(classes)
+    if names.has_duplicates:
+        raise ValueError(f"classes names {classes[names.duplicated()].tolist()[0]!r} twice.")
+    codes = names.get_indexer(pd.Index(y))
     if (codes < 0).any():
         raise ValueError(
             f"y holds the label {y[codes < 0][0]!r}, which is not among the {len(classes)} "
@@ -366,7 +370,9 @@ def _label_quality(
 
 
 def _row_index(index: Any, n_samples: int) -> pd.Index[Any]:
-    names = pd.RangeIndex(n_samples) if index is None else pd.Index(index)
+    if index is None:
+        return pd.RangeIndex(n_samples)
+    names = index if isinstance(index, pd.Index) else pd.Index(index)  # as it is: of any levels
     if len(names) != n_samples:
         raise ValueError(f"index has {len(names)} entries and y has {n_samples}.")
     return names

@@ -80,8 +80,8 @@ def estimate_noise_matrix(
 ) -> FloatArray:
     """Estimate ``T[c, k] = P(given = k | true = c)`` from out-of-fold probabilities.
 
-    Each row of the confident joint is shrunk towards "kept, or moved to a class in proportion to
-    its size" by `pseudo_count` rows, so that a class with a handful of rows gets a usable row.
+    Each row of the confident joint is shrunk towards "kept, or moved to another class in proportion
+    to its size" by `pseudo_count` rows, so that a class with a handful of rows gets a usable row.
 
     Parameters
     ----------
@@ -104,17 +104,13 @@ def estimate_noise_matrix(
     >>> import numpy as np
     >>> proba = np.array([[0.9, 0.1], [0.8, 0.2], [0.2, 0.8], [0.9, 0.1]])
     >>> estimate_noise_matrix(np.array([0, 0, 1, 1]), proba).round(2)
-    array([[0.72, 0.28],
-           [0.06, 0.94]])
+    array([[0.69, 0.31],
+           [0.13, 0.87]])
     """
-    n_samples, n_classes = proba.shape
-    weight = np.ones(n_samples) if sample_weight is None else sample_weight
+    weight = np.ones(len(y)) if sample_weight is None else sample_weight
     joint = confident_joint(y, proba, sample_weight)
-    counts = joint * weight.sum()
-    kept = float(np.trace(joint))
-    given_share = joint.sum(axis=0)
-    prior = kept * np.eye(n_classes) + (1.0 - kept) * given_share
-    return normalize_rows(counts + pseudo_count * prior + PROBA_FLOOR)
+    background = _kept_or_moved(joint, moved_to=joint.sum(axis=0))
+    return normalize_rows(joint * weight.sum() + pseudo_count * background + PROBA_FLOOR)
 
 
 def label_posterior(
@@ -147,7 +143,7 @@ def label_posterior(
     >>> label_posterior(np.array([[0.5, 0.5]]), np.array([1]), noise_matrix)
     array([[0.2, 0.8]])
     """
-    powered = np.clip(proba, PROBA_FLOOR, None) ** sharpening
+    powered = np.clip(proba, PROBA_FLOOR, None, dtype=np.float64) ** sharpening
     return normalize_rows(powered * noise_matrix.T[y])
 
 
@@ -205,11 +201,15 @@ def noise_matrix_from_joint(joint: FloatArray, pseudo_count: float) -> FloatArra
     array([[0.67, 0.33],
            [0.17, 0.83]])
     """
-    n_classes = len(joint)
-    total = joint.sum()
-    wrong = 1.0 - np.trace(joint) / total
-    given_share = joint.sum(axis=0) / total
-    moved = np.tile((given_share + 1.0 / n_classes) / 2.0, (n_classes, 1))
-    np.fill_diagonal(moved, 0.0)
-    background = (1.0 - wrong) * np.eye(n_classes) + wrong * normalize_rows(moved)
+    given_share = joint.sum(axis=0) / joint.sum()
+    background = _kept_or_moved(joint, moved_to=(given_share + 1.0 / len(joint)) / 2.0)
     return normalize_rows(joint + pseudo_count * background + PROBA_FLOOR)
+
+
+def _kept_or_moved(joint: FloatArray, moved_to: FloatArray) -> FloatArray:
+    """Noise matrix in which all classes are kept at the overall rate, or moved to another one."""
+    wrong = 1.0 - np.trace(joint) / joint.sum()
+    moved = np.tile(moved_to, (len(joint), 1))
+    np.fill_diagonal(moved, 0.0)
+    moved /= np.maximum(moved.sum(axis=1, keepdims=True), PROBA_FLOOR)  # 0 for an only class
+    return (1.0 - wrong) * np.eye(len(joint)) + wrong * moved

@@ -15,7 +15,13 @@ import numpy as np
 import numpy.typing as npt
 
 from ._arrays import FloatArray
-from .auxiliaries import accepts_sample_weight, is_frozen, take_params, weight_parameters
+from .auxiliaries import (
+    accepts_sample_weight,
+    is_frozen,
+    looks_for_wrong_labels,
+    take_params,
+    weight_parameters,
+)
 from .checkpoint import Checkpoint
 from .crossfit import Auxiliary
 from .folds import Fold, Rows
@@ -28,8 +34,14 @@ _LEAST_PROBA = 0.05
 
 
 def can_be_refitted(auxiliary: Auxiliary) -> bool:
-    """Whether an auxiliary takes weighted rows and is not frozen."""
-    return not is_frozen(auxiliary.template) and accepts_sample_weight(auxiliary.template)
+    """Whether an auxiliary takes weighted rows and is not frozen.
+
+    One that looks for wrong labels by folds of its own would find copies of a row in several.
+    """
+    template = auxiliary.template
+    if is_frozen(template) or looks_for_wrong_labels(template):
+        return False
+    return accepts_sample_weight(template)
 
 
 def weighted_copies(posterior: FloatArray, *, balance: float) -> tuple[Rows, Rows, FloatArray]:
@@ -117,11 +129,11 @@ def refit_auxiliaries(
     """
     n_samples = len(codes)
     weight = np.ones(n_samples) if sample_weight is None else sample_weight
-    everything = np.arange(n_samples)
-    lessons: list[tuple[Rows, Rows | None, FloatArray]] = [(everything, None, model.posterior)]
-    for number, (_, held_out) in enumerate(folds):
+    lessons: list[tuple[Rows, Rows | None, FloatArray]]
+    lessons = [(np.arange(n_samples), None, model.posterior)]
+    for number, (train, held_out) in enumerate(folds):
         posterior = _unseen_posterior(auxiliaries, model, codes, number)
-        lessons.append((np.setdiff1d(everything, held_out), held_out, posterior))
+        lessons.append((train, held_out, posterior))
 
     refitted = {name: aux for name, aux in auxiliaries.items() if can_be_refitted(aux)}
     jobs = []

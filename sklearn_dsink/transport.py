@@ -89,7 +89,7 @@ class TransportResult:
     potentials : ndarray or Tensor of shape (n_classes,)
         Class potentials g, float64, of plain mean zero (g is free up to a constant).
     n_iter : int
-        Passes over the rows.
+        Passes over the rows, those of a solver that was given up included.
     marginal_error : float
         L1 distance between the class shares reached and those asked for. With a relaxed
         constraint it does not go to zero.
@@ -331,13 +331,15 @@ def _solve(
 ) -> tuple[bool, TransportResult]:
     """Solve, and tell whether the labels are in `out`."""
     _check_options(solver, tol, max_iter)
+    if block_size is not None:
+        check_number("block_size", block_size, Integral)
     given, scores = scores, check_scores(scores)
     n_samples, n_classes = scores.shape
     marginal = check_marginal(class_marginal, n_classes, scores)
     weight = check_weight(sample_weight, n_samples, scores)
     start = check_potentials("init", init, n_classes, scores)
     gamma = check_relaxation(relaxation)
-    attempt = max_iter
+    attempt, done = max_iter, 0
     if auto := solver == "auto":
         big = n_samples * n_classes >= AUTO_POTENTIALS_SIZE
         solver = "potentials" if big else "pot"
@@ -351,8 +353,9 @@ def _solve(
             from ._pot import solve_pot  # takes a second to import
 
             solution = solve_pot(scores, marginal, weight, gamma, tol, attempt, start)
-            if auto and not solution[3] <= tol:  # Sinkhorn steps crawl here, Newton steps do not
-                solver, start = "potentials", solution[0]
+            # Sinkhorn steps crawl here, Newton steps do not.
+            if auto and not solution[3] <= tol and max_iter > solution[1]:
+                solver, start, done = "potentials", solution[0], solution[1]
         if solver == "potentials":
             with GibbsKernel(
                 scores,
@@ -362,7 +365,10 @@ def _solve(
                 n_jobs=effective_n_jobs(n_jobs),
                 out=out,
             ) as kernel:
-                solution = minimise(kernel, marginal, gamma, tol, max_iter, start)
+                potentials, n_iter, *reached = minimise(
+                    kernel, marginal, gamma, tol, max_iter - done, start
+                )
+                solution = potentials, done + n_iter, *reached
                 if out is not None:
                     kernel.labels(solution[0])
         labelled = solver == "potentials" and out is not None

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.model_selection import GroupKFold, KFold, RepeatedKFold, ShuffleSplit, StratifiedKFold
 
-from sklearn_dsink.folds import deal_folds, make_folds
+from sklearn_dsink.folds import are_complements, deal_folds, make_folds, merge_folds
 
 LABELS = st.lists(st.integers(0, 4), min_size=2, max_size=60).map(np.array)
 
@@ -82,6 +82,19 @@ def test_splits_that_leave_rows_out_or_test_them_twice(cv):
         make_folds(cv, np.zeros((10, 1)), y, np.random.RandomState(0))
 
 
-def test_a_splitter_that_needs_groups_says_so():
-    with pytest.raises(ValueError, match="groups"):
-        make_folds(GroupKFold(2), np.zeros((4, 1)), np.arange(4) % 2, np.random.RandomState(0))
+def test_groups_stay_together_and_a_splitter_without_them_says_so():
+    X, y, groups = np.zeros((8, 1)), np.arange(8) % 2, np.arange(8) // 2
+    with pytest.raises(ValueError, match=r"GroupKFold.*cannot split.*fit\(X, y, groups=groups\)"):
+        make_folds(GroupKFold(2), X, y, np.random.RandomState(0))
+    for _, test in make_folds(GroupKFold(2), X, y, None, split_params={"groups": groups}):
+        assert np.isin(groups, groups[test]).sum() == len(test)
+
+
+def test_rows_that_a_splitter_keeps_from_teaching_stay_so_when_folds_are_merged():
+    y = np.arange(12) % 2
+    gap = [(np.delete(np.arange(12), [k, (k + 1) % 12]), np.array([k])) for k in range(12)]
+    folds = merge_folds(make_folds(gap, np.zeros((12, 1)), y, None), 3)
+    for train, test in folds:
+        assert not np.isin(train, np.r_[test, (test + 1) % 12]).any()
+        assert len(train) == 12 - len(np.unique(np.r_[test, (test + 1) % 12]))
+    assert not are_complements(folds, 12)

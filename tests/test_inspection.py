@@ -198,3 +198,16 @@ def test_noisy_pairs_hold_all_mass_off_the_diagonal():
 def test_class_groups_reject_crossed_bounds():
     with pytest.raises(ValueError, match="must not exceed"):
         class_groups([1, 2], many=5, few=10)
+
+
+def test_names_of_several_levels_keep_them():
+    q = np.array([[0.9, 0.1], [0.2, 0.8]])
+    index = pd.MultiIndex.from_tuples([("a", 1), ("b", 2)], names=["batch", "row"])
+    issues = find_label_issues([1, 1], q, classes=[0, 1], index=index)
+    assert list(issues.index) == [("a", 1), ("b", 2)]
+    assert issues.index.names == ["batch", "row"]
+
+
+def test_a_class_named_twice_is_refused():
+    with pytest.raises(ValueError, match="classes names 1 twice"):
+        find_label_issues([1, 1], np.full((2, 2), 0.5), classes=[1, 1])

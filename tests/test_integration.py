@@ -417,6 +417,44 @@ def test_routing_with_the_default_auxiliaries(short_default_target):
         check_rows(clf.predict_proba(X))
 
 
+def test_groups_are_routed_to_the_splitter():
+    groups = np.arange(len(X)) % 7
+    splits = list(GroupKFold(3).split(X, Y, groups))
+    given = quick(cv=splits).fit(X, Y)
+    with routing():
+        routed = quick(cv=GroupKFold(3)).fit(X, Y, groups=groups)
+        search = GridSearchCV(quick(cv=GroupKFold(2)), {"alpha": [1.0]}, cv=GroupKFold(2))
+        check_rows(search.fit(X, Y, groups=groups).predict_proba(X))
+    np.testing.assert_array_equal(routed.noise_aux_proba_, given.noise_aux_proba_)
+
+
+def test_rows_that_a_splitter_keeps_from_teaching_do_not_teach():
+    class Rows(GaussianNB):
+        taught: list = []
+
+        def fit(self, X, y, sample_weight=None):
+            Rows.taught.append({tuple(row) for row in X})
+            return super().fit(X, y, sample_weight)
+
+    stratified = StratifiedKFold(3).split(X, Y)
+    splits = [(train[train % 5 > 0], test) for train, test in stratified]
+    quick(noise_aux=Rows(), imb_aux=GaussianNB(), cv=splits, refine=True).fit(X, Y)
+    kept_back = {tuple(row) for row in X[::5]}
+    in_folds = [rows for rows in Rows.taught if len(rows) < len(X)]
+    assert len(in_folds) == 6  # three pairs of folds, then three folds
+    assert not any(rows & kept_back for rows in in_folds)
+
+
+def test_refits_reach_through_the_wrapper_of_label_codes_but_not_into_cleanlab():
+    trees = XGBClassifier(n_estimators=3)
+    cleaned = CleanLearning(
+        LogisticRegression(), cv_n_folds=2, find_label_issues_kwargs={"min_examples_per_class": 0}
+    )
+    clf = quick(noise_aux=trees, imb_aux=cleaned, cv=3, refine=True).fit(X, Y)
+    assert list(clf._experts.estimators) == ["noise_aux", "imb_aux", "noise_aux refitted"]
+    check_rows(clf.predict_proba(X))
+
+
 def test_without_weights_routing_changes_nothing():
     plain = quick().fit(X, Y).predict_proba(X)
     with routing():

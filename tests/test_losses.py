@@ -24,9 +24,9 @@ from sklearn_dsink.losses import (
     LogitAdjusted,
     SampleLoss,
     WeightedMean,
-    effective_number_weights,
     soft_cross_entropy,
 )
+from sklearn_dsink.losses._imbalance import mean_one_weights
 
 COUNTS = torch.tensor([50.0, 20.0, 5.0, 1.0], dtype=torch.float64)
 A = -math.log(1e-4)
@@ -245,8 +245,8 @@ def test_elr_without_a_memory_yet_is_cross_entropy_in_evaluation():
 
 
 @pytest.mark.parametrize("beta", [0.0, 0.9, 0.9999, 1 - 1e-12])
-def test_effective_number_weights(beta):
-    weights = effective_number_weights(COUNTS, beta)
+def test_class_weights_are_one_on_average_over_the_rows(beta):
+    weights = mean_one_weights(COUNTS, beta)
     assert (COUNTS * weights).sum() / COUNTS.sum() == pytest.approx(1)
     if beta == 0.0:
         torch.testing.assert_close(weights, torch.ones_like(weights))

@@ -129,3 +129,23 @@ def test_inputs_are_left_as_they_were(dtype):
     label_posterior(proba, y, matrix)
     matrix_of(proba, y)
     np.testing.assert_array_equal(proba, before)
+
+
+def test_a_class_without_a_row_of_its_own_gets_the_background_of_either_estimator():
+    """Regression: one of the two counted "moved" to the own class as well as kept."""
+    y = np.repeat([0, 1], [90, 10])
+    proba = np.where(y[:, None] == [0, 1], 0.8, 0.2)
+    proba[:9], proba[-1] = [0.2, 0.8], [0.8, 0.2]
+    held = 1e9
+    for matrix in (
+        estimate_noise_matrix(y, proba, pseudo_count=held),
+        noise_matrix_from_joint(100 * confident_joint(y, proba), held),
+    ):
+        np.testing.assert_allclose(matrix, [[0.9, 0.1], [0.1, 0.9]], atol=1e-6)
+
+
+def test_half_precision_probabilities_do_not_underflow():
+    proba = np.array([[1.0, 0.0], [0.0, 1.0]], dtype=np.float16)
+    posterior = label_posterior(proba, np.array([1, 1]), np.full((2, 2), 0.5))
+    assert posterior.dtype == np.float64
+    np.testing.assert_allclose(posterior, [[1, 1e-12], [1e-12, 1]], rtol=1e-6)

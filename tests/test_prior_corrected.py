@@ -250,3 +250,14 @@ def test_metadata_routing(tail):
             clone(tree).set_fit_request(sample_weight=False), prior=np.ones(10)
         ).fit(X, y, sample_weight=weight)
     assert np.mean(asking.predict(X) == 9) > np.mean(refusing.predict(X) == 9)
+
+
+def test_a_given_prior_is_taken_as_it_is():
+    X, y = np.zeros((100, 1)), np.r_[np.zeros(99), 1]
+    given = PriorCorrectedClassifier(DecisionTreeClassifier(), prior={0: 0.999, 1: 0.001})
+    assert_allclose(given.fit(X, y).class_prior_, [0.999, 0.001])
+
+
+def test_em_refuses_negative_weights():
+    with pytest.raises(ValueError, match="Negative values"):
+        estimate_class_prior_em(np.full((2, 2), 0.5), [0.5, 0.5], sample_weight=[-1, 2])

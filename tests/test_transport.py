@@ -485,4 +485,27 @@ def test_labels_near_one_hot_are_moved_far(solver):
     scores = np.log(np.clip(np.eye(3)[labels], 1e-6, None))
     result = solve(scores, (counts + 1) / (counts + 1).sum(), solver=solver)
     assert result.converged
-    assert result.n_iter < 100
+    wasted = transport.AUTO_POT_ITERATIONS if solver == "auto" else 0
+    assert result.n_iter < wasted + 100
+
+
+def test_auto_counts_the_iterations_of_both_solvers():
+    scores = np.log(np.clip(np.eye(3)[np.repeat([0, 1, 2], [63, 56, 58])], 1e-6, None))
+    with pytest.warns(ConvergenceWarning, match="after 60 iterations"):
+        result = solve(scores, [0.2, 0.3, 0.5], max_iter=60)
+    assert result.n_iter == 60
+
+
+@pytest.mark.parametrize("solver", ["auto", "pot", "potentials"])
+def test_rows_of_weight_0_say_nothing_where_a_class_is_out_of_reach(solver):
+    scores = np.array([[0.0, -1000.0], [0.0, -1000.0], [0.0, 0.0]])
+    result = solve(scores, [0.5, 0.5], sample_weight=[1, 1, 0], solver=solver)
+    alone = solve(scores[:2], [0.5, 0.5], solver=solver)
+    assert_allclose(result.potentials, alone.potentials)
+    assert_allclose(alone.potentials, [-500, 500])
+
+
+@pytest.mark.parametrize("block_size", [-5, 0, 1.5])
+def test_block_size_is_a_number_of_rows(block_size):
+    with pytest.raises(ValueError, match="block_size must be an integer > 0"):
+        solve(np.zeros((4, 2)), [0.5, 0.5], block_size=block_size)

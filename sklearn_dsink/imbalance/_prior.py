@@ -127,7 +127,8 @@ def estimate_class_prior_em(
     Raises
     ------
     ValueError
-        If the shapes do not agree or `train_prior` has an entry that is not positive.
+        If the shapes do not agree, `train_prior` has an entry that is not positive or a weight
+        is negative.
 
     Warns
     -----
@@ -157,7 +158,9 @@ def estimate_class_prior_em(
     )
     values = check_array(proba, dtype=np.float64, input_name="proba")
     prior = start = check_prior(train_prior, values.shape[1], name="train_prior")
-    weight = _check_sample_weight(sample_weight, values, dtype=np.float64)
+    weight = _check_sample_weight(
+        sample_weight, values, dtype=np.float64, ensure_non_negative=True
+    )
     weight = weight / weight.sum()
     likelihood = np.clip(values, PROBA_FLOOR, None) / start
     for _ in range(max_iter):

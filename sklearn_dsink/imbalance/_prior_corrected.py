@@ -171,10 +171,14 @@ class PriorCorrectedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimato
         self.estimator_ = (
             estimator if is_frozen(estimator) else _fit(estimator, X, labels, params, seed)
         )
-        prior = self._measure_prior(X, labels, code, weight, estimator, params, rng)
-        # A class that no row speaks for is not divided by less than half a row's share.
-        prior = np.maximum(prior, 0.5 / len(code))
-        self.class_prior_ = prior / prior.sum()
+        if isinstance(self.prior, str):
+            prior = self._measure_prior(X, labels, code, weight, estimator, params, rng)
+            # A class that no row speaks for is not divided by less than half a row's share.
+            prior = np.maximum(prior, 0.5 / len(code))
+            self.class_prior_ = prior / prior.sum()
+        else:
+            shares = read_by_class(self.prior, self.classes_, "prior")
+            self.class_prior_ = check_prior(shares, len(shares), name="prior")
         for name in ("n_features_in_", "feature_names_in_"):
             if hasattr(self.estimator_, name):
                 setattr(self, name, getattr(self.estimator_, name))
@@ -256,9 +260,6 @@ class PriorCorrectedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimato
         rng: np.random.RandomState,
     ) -> FloatArray:
         """Class shares to divide by, before they are floored."""
-        if not isinstance(self.prior, str):
-            shares = read_by_class(self.prior, self.classes_, "prior")
-            return check_prior(shares, len(shares), name="prior")
         if self.prior == "counts":
             return self._class_share
         if is_frozen(estimator) or self.cv is None:

@@ -14,7 +14,7 @@ argument. :class:`WeightedMean` makes a loss a criterion for skorch.
 from __future__ import annotations
 
 from ._base import CrossEntropy, SampleLoss, WeightedMean, log_prob_of, soft_cross_entropy
-from ._imbalance import LDAM, ClassBalanced, Focal, LogitAdjusted, effective_number_weights
+from ._imbalance import LDAM, ClassBalanced, Focal, LogitAdjusted
 from ._noise import AGCE, ELR, GCE, SCE, ActivePassive
 
 __all__ = [
@@ -31,7 +31,6 @@ __all__ = [
     "LogitAdjusted",
     "SampleLoss",
     "WeightedMean",
-    "effective_number_weights",
     "log_prob_of",
     "soft_cross_entropy",
 ]

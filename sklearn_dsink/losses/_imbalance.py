@@ -19,14 +19,14 @@ def inverse_effective_number(class_counts: torch.Tensor, beta: float) -> torch.T
     return 1 / (class_counts if beta == 1 else -torch.expm1(class_counts * math.log(beta)))
 
 
-def effective_number_weights(class_counts: torch.Tensor, beta: float = 0.9999) -> torch.Tensor:
+def mean_one_weights(class_counts: torch.Tensor, beta: float) -> torch.Tensor:
     """Class weights (1 - beta) / (1 - beta^n_c), scaled to a mean of 1 over the samples.
 
     Parameters
     ----------
     class_counts : tensor of shape (n_classes,)
         Samples n_c of each class; a class without samples weighs as much as one with one.
-    beta : float, default=0.9999
+    beta : float
         0 weighs classes alike; towards 1 the weights tend to 1 / n_c.
 
     Returns
@@ -158,7 +158,7 @@ class ClassBalanced(SampleLoss):
     loss : SampleLoss or None, default=None
         The loss to weigh; None is cross-entropy.
     beta : float, default=0.9999
-        As in :func:`effective_number_weights`.
+        As in :func:`sklearn_dsink.imbalance.effective_number_weights`.
     start : float, default=0.0
         Share of the epochs after which the weights apply.
 
@@ -185,7 +185,7 @@ class ClassBalanced(SampleLoss):
     def prepare(self, class_counts: torch.Tensor, n_samples: int) -> None:
         """Take the weights from the class sizes."""
         self.loss.prepare(class_counts, n_samples)
-        self.class_weights = effective_number_weights(class_counts, self.beta)
+        self.class_weights = mean_one_weights(class_counts, self.beta)
 
     def set_epoch(self, epoch: int, n_epochs: int) -> None:
         """Weigh from the chosen epoch on."""
