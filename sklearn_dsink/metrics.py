@@ -18,6 +18,8 @@ from sklearn.utils._param_validation import Interval, StrOptions, validate_param
 from sklearn.utils.multiclass import unique_labels
 from sklearn.utils.validation import _check_sample_weight, column_or_1d
 
+from .inspection import GROUPS, class_groups
+
 __all__ = [
     "expected_calibration_error",
     "geometric_mean_score",
@@ -25,8 +27,6 @@ __all__ = [
     "shot_accuracy_score",
     "shot_groups",
 ]
-
-SHOT_GROUPS = ("many", "medium", "few")
 
 _GROUP_CONSTRAINTS: dict[str, list[Any]] = {
     "many": [Interval(Real, 0, None, closed="left")],
@@ -70,11 +70,9 @@ def shot_groups(y_train: Any, *, many: float = 100, few: float = 20) -> dict[Has
     validate_parameter_constraints(
         _GROUP_CONSTRAINTS, {"many": many, "few": few}, caller_name="shot_groups"
     )
-    if few > many:
-        raise ValueError(f"few={few!r} must not exceed many={many!r}.")
     classes, counts = np.unique(column_or_1d(y_train), return_counts=True)
-    names = np.where(counts > many, "many", np.where(counts < few, "few", "medium"))
-    return dict(zip(classes.tolist(), names.tolist(), strict=True))
+    names = class_groups(counts, many=many, few=few).tolist()
+    return dict(zip(classes.tolist(), names, strict=True))
 
 
 def shot_accuracy_score(
@@ -135,7 +133,7 @@ def shot_accuracy_score(
     """
     validate_parameter_constraints(
         {
-            "group": [StrOptions(set(SHOT_GROUPS)), None],
+            "group": [StrOptions(set(GROUPS)), None],
             "average": [StrOptions({"macro", "micro"})],
         },
         {"group": group, "average": average},
@@ -147,7 +145,7 @@ def shot_accuracy_score(
     if unseen:
         raise ValueError(f"y_true has classes that y_train has not: {unseen[:5]!r}.")
     classes, right, total = _class_recalls(truth, y_pred, sample_weight)
-    wanted = SHOT_GROUPS if group is None else (group,)
+    wanted = GROUPS if group is None else (group,)
     scores = {}
     for name in wanted:
         members = np.array([groups.get(c) == name for c in classes.tolist()]) & (total > 0)
@@ -208,13 +206,13 @@ def make_shot_scorer(
     {'class_weight': 'balanced'}
     """
     validate_parameter_constraints(
-        {"group": [StrOptions(set(SHOT_GROUPS))]},
+        {"group": [StrOptions(set(GROUPS))]},
         {"group": group},
         caller_name="make_shot_scorer",
     )
     groups = shot_groups(y_train, many=many, few=few)
     if group not in groups.values():
-        found = {name: list(groups.values()).count(name) for name in SHOT_GROUPS}
+        found = {name: list(groups.values()).count(name) for name in GROUPS}
         raise ValueError(
             f"group={group!r} has no class in y_train (classes by group: {found}): choose other "
             "bounds `many` and `few`."

@@ -12,7 +12,7 @@ from sklearn.utils._param_validation import StrOptions
 from ._base_net import BaseNetClassifier
 from .losses import LOSSES, SampleLoss
 
-__all__ = ["BaseNetClassifier", "NetClassifier"]
+__all__ = ["NetClassifier"]
 
 
 class NetClassifier(BaseNetClassifier):

@@ -6,6 +6,7 @@ from sklearn.ensemble import ExtraTreesClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
+from sklearn_dsink._base_net import BaseNetClassifier
 from sklearn_dsink.imbalance import (
     ClassBalancedClassifier,
     CRTClassifier,
@@ -17,7 +18,6 @@ from sklearn_dsink.imbalance import (
     PriorCorrectedClassifier,
     TauNormClassifier,
 )
-from sklearn_dsink.net_classifier import BaseNetClassifier
 
 WEIGHT_CHECKS = (
     "check_sample_weight_equivalence_on_dense_data",

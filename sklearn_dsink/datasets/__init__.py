@@ -4,7 +4,7 @@ The order matters: first the tail (:func:`make_long_tailed`), then the noise
 (:func:`flip_labels`), so that the class sizes asked for are those of the clean labels.
 """
 
-from sklearn_dsink.datasets._label_noise import flip_labels
-from sklearn_dsink.datasets._long_tail import long_tail_counts, make_long_tailed
+from ._label_noise import flip_labels
+from ._long_tail import long_tail_counts, make_long_tailed
 
 __all__ = ["flip_labels", "long_tail_counts", "make_long_tailed"]

@@ -16,7 +16,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_array, check_consistent_length
 from sklearn.utils._param_validation import Interval, StrOptions, validate_parameter_constraints
 
-from sklearn_dsink.datasets._labels import decode_like, encode_labels, generator
+from ._labels import decode_like, encode_labels, generator
 
 NOISE_KINDS = {"symmetric", "pair", "asymmetric", "joint", "instance"}
 

@@ -10,7 +10,7 @@ from sklearn.utils import _safe_indexing, check_consistent_length
 from sklearn.utils._param_validation import Interval, StrOptions, validate_parameter_constraints
 from sklearn.utils.validation import column_or_1d
 
-from sklearn_dsink.datasets._labels import encode_labels, generator
+from ._labels import encode_labels, generator
 
 _TAIL_CONSTRAINTS: dict[str, list[Any]] = {
     "imbalance_factor": [Interval(Real, 1, None, closed="left")],

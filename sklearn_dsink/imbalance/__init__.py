@@ -27,20 +27,20 @@ labels 0..n_classes-1 only, which DSinkClassifier sees to. With a balanced fores
 in one model, which is what D-SINK is there to avoid: pruning wrong labels removes the tail.
 """
 
-from sklearn_dsink.imbalance._class_balanced import ClassBalancedClassifier
-from sklearn_dsink.imbalance._crt import CRTClassifier
-from sklearn_dsink.imbalance._focal import FocalClassifier
-from sklearn_dsink.imbalance._kernel_classifier import KernelClassifier
-from sklearn_dsink.imbalance._ldam import LDAMClassifier
-from sklearn_dsink.imbalance._logit_adjusted import LogitAdjustedClassifier
-from sklearn_dsink.imbalance._lws import LWSClassifier
-from sklearn_dsink.imbalance._prior import (
+from ._class_balanced import ClassBalancedClassifier
+from ._crt import CRTClassifier
+from ._focal import FocalClassifier
+from ._kernel_classifier import KernelClassifier
+from ._ldam import LDAMClassifier
+from ._logit_adjusted import LogitAdjustedClassifier
+from ._lws import LWSClassifier
+from ._prior import (
     adjust_prior,
     effective_number_weights,
     estimate_class_prior_em,
 )
-from sklearn_dsink.imbalance._prior_corrected import PriorCorrectedClassifier
-from sklearn_dsink.imbalance._tau_norm import TauNormClassifier
+from ._prior_corrected import PriorCorrectedClassifier
+from ._tau_norm import TauNormClassifier
 
 __all__ = [
     "CRTClassifier",

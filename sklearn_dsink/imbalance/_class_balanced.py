@@ -9,9 +9,9 @@ from typing import Any, ClassVar
 import numpy as np
 from sklearn.utils._param_validation import Interval
 
-from sklearn_dsink.imbalance._constraints import NET_CONSTRAINTS
-from sklearn_dsink.losses import ClassBalanced, SampleLoss
-from sklearn_dsink.net_classifier import BaseNetClassifier
+from .._base_net import BaseNetClassifier
+from ..losses import ClassBalanced, SampleLoss
+from ._constraints import NET_CONSTRAINTS
 
 
 class ClassBalancedClassifier(BaseNetClassifier):

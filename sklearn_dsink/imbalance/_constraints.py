@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sklearn_dsink.net_classifier import BaseNetClassifier
+from .._base_net import BaseNetClassifier
 
 # Not `class_weight`: these methods balance the classes themselves, by weighted counts, and would
 # undo it. Weights of rows are frequencies to them.

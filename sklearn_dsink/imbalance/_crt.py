@@ -12,8 +12,8 @@ import torch
 from sklearn.utils._param_validation import Interval
 from torch import nn
 
-from sklearn_dsink.imbalance._constraints import NET_CONSTRAINTS
-from sklearn_dsink.imbalance._decoupled import DecoupledNetClassifier, train_head
+from ._constraints import NET_CONSTRAINTS
+from ._decoupled import DecoupledNetClassifier, train_head
 
 
 class CRTClassifier(DecoupledNetClassifier):

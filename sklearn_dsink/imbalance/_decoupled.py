@@ -12,9 +12,9 @@ from skorch import NeuralNetClassifier
 from torch import nn
 from torch.utils.data import BatchSampler, DataLoader, WeightedRandomSampler
 
-from sklearn_dsink.losses import CrossEntropy, SampleLoss
-from sklearn_dsink.net_classifier import BaseNetClassifier
-from sklearn_dsink.nets import CosineSchedule, few_threads, softmax_of_logits
+from .._base_net import BaseNetClassifier
+from ..losses import CrossEntropy, SampleLoss
+from ..nets import CosineSchedule, few_threads, softmax_of_logits
 
 
 class DecoupledNetClassifier(BaseNetClassifier):

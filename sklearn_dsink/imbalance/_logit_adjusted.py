@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from sklearn.utils._param_validation import Interval
 
-from sklearn_dsink.imbalance._constraints import NET_CONSTRAINTS
-from sklearn_dsink.imbalance._prior import check_prior
-from sklearn_dsink.losses import LogitAdjusted, SampleLoss
-from sklearn_dsink.net_classifier import BaseNetClassifier
-from sklearn_dsink.prediction import read_by_class
+from .._base_net import BaseNetClassifier
+from ..losses import LogitAdjusted, SampleLoss
+from ..prediction import read_by_class
+from ._constraints import NET_CONSTRAINTS
+from ._prior import check_prior
 
 
 class LogitAdjustedClassifier(BaseNetClassifier):

@@ -18,8 +18,8 @@ from sklearn.utils import check_array
 from sklearn.utils._param_validation import Interval, validate_parameter_constraints
 from sklearn.utils.validation import _check_sample_weight, column_or_1d
 
-from sklearn_dsink._arrays import PROBA_FLOOR, FloatArray
-from sklearn_dsink.losses._imbalance import inverse_effective_number
+from .._arrays import PROBA_FLOOR, FloatArray
+from ..losses._imbalance import inverse_effective_number
 
 __all__ = ["adjust_prior", "effective_number_weights", "estimate_class_prior_em"]
 

@@ -32,13 +32,13 @@ from sklearn.utils.validation import (
     column_or_1d,
 )
 
-from sklearn_dsink._arrays import FloatArray
-from sklearn_dsink._seeding import seeded
-from sklearn_dsink.auxiliaries import is_frozen, prepare, weight_parameters
-from sklearn_dsink.folds import make_folds
-from sklearn_dsink.imbalance._prior import adjust_prior, check_prior
-from sklearn_dsink.prediction import read_by_class
-from sklearn_dsink.probabilities import predict_aligned
+from .._arrays import FloatArray
+from .._seeding import seeded
+from ..auxiliaries import is_frozen, prepare, weight_parameters
+from ..folds import make_folds
+from ..prediction import read_by_class
+from ..probabilities import predict_aligned
+from ._prior import adjust_prior, check_prior
 
 
 class PriorCorrectedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
