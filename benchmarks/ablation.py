@@ -93,6 +93,10 @@ CHANGES: dict[str, dict[str, Any]] = {
     "trees look at the root of the columns, few or many": {
         "sklearn_dsink.defaults._LEAST_COLUMNS": 1
     },
+    "exponents without a prior": {"sklearn_dsink.label_model._PRECISION": 0.0},
+    "f_L tuned with twice the landmarks": {
+        "sklearn_dsink.imbalance._kernel_classifier._TUNING_LANDMARKS": 500
+    },
     "regularisation of f_L chosen with all landmarks": {
         "sklearn_dsink.imbalance._kernel_classifier._TUNING_LANDMARKS": 10**6
     },

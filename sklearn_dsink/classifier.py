@@ -72,7 +72,8 @@ class DSinkClassifier(DSinkParameters):
         label.
     cv : int, splitter, iterable or None, default=5
         Folds of the auxiliaries' training probabilities.  None takes in-sample probabilities, as
-        the paper does.  An integer deals out the rows so that classes of any size fit.  With
+        the paper does.  An integer deals out the rows so that classes of any size fit; of a
+        splitter, or splits, the training parts count too, and ``groups`` are routed to it.  With
         `refine` an auxiliary is fitted once for each pair of folds.
     class_prior : {"uniform", "train"}, dict or array-like, default="uniform"
         Class prior that predictions answer for: a dict or Series with a number for each label, or
