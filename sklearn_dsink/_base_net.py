@@ -23,17 +23,11 @@ from skorch.callbacks import Callback, EarlyStopping
 from skorch.dataset import Dataset
 from skorch.helper import predefined_split
 
+from ._interrupts import train_net
+from ._loss_epochs import LossEpochs
 from ._seeding import seeded
 from .losses import SampleLoss, WeightedMean
-from .nets import few_threads, leave_training, make_net, quantile_bins
-
-
-class LossEpochs(Callback):
-    """Tell the criterion's loss which epoch begins, for losses that change in training."""
-
-    def on_epoch_begin(self, net: Any, **kwargs: Any) -> None:
-        """Pass on the number of finished epochs and of all epochs."""
-        net.criterion_.loss.set_epoch(len(net.history) - 1, net.max_epochs)
+from .nets import few_threads, leave_training, make_net, plain_history, quantile_bins
 
 
 class StopAfter(Callback):
@@ -174,8 +168,12 @@ class BaseNetClassifier(ClassifierMixin, BaseEstimator):
         if len(used) < len(codes):
             X, codes, weight = X[used], codes[used], weight[used]
         seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
-        with seeded(seed):
-            self._fit_net(X, codes, weight / weight.mean(), seed)
+        try:
+            with seeded(seed):
+                self._fit_net(X, codes, weight / weight.mean(), seed)
+        except BaseException:  # a net that did not go through all of it must not pass for fitted
+            self.__dict__.pop("net_", None)
+            raise
         leave_training(self.net_)
         return self
 
@@ -241,23 +239,17 @@ class BaseNetClassifier(ClassifierMixin, BaseEstimator):
         net = make_net(X.shape[1], n_classes, **(options | self._net_options()))
         with few_threads(X.shape[1], self.hidden_layer_sizes, net.batch_size):
             try:
-                net.fit(X, target)
+                train_net(net, X, target)
             except torch.cuda.OutOfMemoryError as error:
                 raise ValueError(
                     f"Out of memory on device={self.device!r}: {error}. Lower batch_size "
                     f"(now {net.batch_size})."
                 ) from error
         self.net_ = net
-        self.history_ = [
-            {key: value for key, value in epoch.items() if key != "batches"}
-            for epoch in net.history.to_list()
-        ]
+        # A callback may have ended the training amid an epoch, which has no loss then.
+        self.history_ = [epoch for epoch in plain_history(net) if "train_loss" in epoch]
         self.n_iter_ = len(self.history_)
-        may_stop = self.early_stopping or self.callbacks or n_epochs is not None
-        if not may_stop and self.n_iter_ < self.max_epochs:
-            # skorch swallows it; callbacks, though, stop training by this exception too.
-            raise KeyboardInterrupt
-        if not np.isfinite(self.history_[-1]["train_loss"]):
+        if self.history_ and not np.isfinite(self.history_[-1]["train_loss"]):
             raise ValueError(
                 f"Training diverged: the loss is {self.history_[-1]['train_loss']} after "
                 f"{self.n_iter_} epochs. Lower lr (now {self.lr}) or check X for huge values."
@@ -337,6 +329,10 @@ class BaseNetClassifier(ClassifierMixin, BaseEstimator):
         check_is_fitted(self)
         labels: npt.NDArray[Any] = self.classes_[self._logits(X).argmax(axis=1)]
         return labels
+
+    def __sklearn_is_fitted__(self) -> bool:
+        """Whether the last fit came to its end."""
+        return hasattr(self, "net_")
 
     def __sklearn_tags__(self) -> Any:
         """Return the estimator's tags."""

@@ -1,5 +1,9 @@
 """Tables for the command line: read, checked column by column, and made fit for a classifier.
 
+What a column or a label is, the training table decides once; other tables are read in its way, for
+the few rows of a new file need not show it. All text is read by the same rules, whichever kind of
+file it stood in.
+
 Every problem is a `TableError` of one line that names the column and the row. Rows are counted
 from 1 below the header, as a spreadsheet user would.
 """
@@ -17,11 +21,21 @@ from sklearn.impute import SimpleImputer
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder
 
+#: Texts that count as missing, those of pandas' readers.
+_MISSING = (
+    "", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN",
+    "<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null",
+)  # fmt: skip
+#: A number with leading zeros names something: 001 is not 1.
+_CODE = "0[0-9]+"
+#: A whole number written plainly, of so few digits that int64 holds it.
+_WHOLE = r"(0|-?[1-9][0-9]{0,17})(?:\.0*)?"
 #: A text column with more distinct values than this, most of them different, is free text or a
 #: key: one-hot columns of it would teach a classifier to look rows up.
 _MOST_CATEGORIES = 50
 #: Of a column's values that must be numbers for the rest to count as mistakes.
 _MOSTLY = 0.9
+_NO_NUMBER = "{!r} is not a number"
 
 
 class TableError(ValueError):
@@ -41,7 +55,8 @@ def read_table(path: Path, columns: list[str] | None = None) -> pd.DataFrame:
     Returns
     -------
     table : DataFrame
-        Text where text stood, numbers where all values of a column are numbers.
+        Of a CSV or TSV file all columns are text as written, NaN where nothing stands; Parquet
+        keeps its types, and a named index becomes a column.
 
     Raises
     ------
@@ -57,9 +72,18 @@ def read_table(path: Path, columns: list[str] | None = None) -> pd.DataFrame:
     try:
         if kind in (".parquet", ".pq"):
             table = pd.read_parquet(path)
+            named = [level for level in table.index.names if level is not None]
+            table = table.reset_index(named, allow_duplicates=True).reset_index(drop=True)
         else:
             separator = "\t" if kind == ".tsv" else ","
-            table = pd.read_csv(path, sep=separator, encoding="utf-8-sig", low_memory=False)
+            table = pd.read_csv(
+                path,
+                sep=separator,
+                encoding="utf-8-sig",
+                dtype=str,
+                keep_default_na=False,
+                na_values=[""],
+            )
     except pd.errors.EmptyDataError:
         raise TableError(f"{path.name}: the file is empty.") from None
     except (pd.errors.ParserError, UnicodeDecodeError, OSError, ValueError) as error:
@@ -84,28 +108,31 @@ def require_column(table: pd.DataFrame, name: str, where: str) -> None:
         raise TableError(f"{where}: there is no column {name!r}; {hint}")
 
 
+def names_of(table: pd.DataFrame, name: str) -> pd.Series[Any]:
+    """Give the column that names the rows as texts, empty where there is none."""
+    return _texts(table[name]).fillna("")
+
+
 def labels_of(table: pd.DataFrame, name: str) -> pd.Series[Any]:
     """Give the label column, complete and of at least two classes.
+
+    Returns
+    -------
+    labels : Series
+        Integers where all labels are whole numbers written plainly, else texts as written.
 
     Raises
     ------
     TableError
         If a label is missing, there is one class only, or the column looks like a measurement.
     """
-    labels = table[name]
-    if labels.isna().any():
-        row = int(np.flatnonzero(labels.isna())[0]) + 1
-        raise TableError(f"column {name!r}, row {row}: the label is missing.")
-    if labels.dtype.kind == "f" and (labels % 1 != 0).any():
-        row = int(np.flatnonzero(labels % 1 != 0)[0]) + 1
-        raise TableError(
-            f"column {name!r}, row {row}: {labels.iloc[row - 1]:g} is a fraction; labels are "
-            "names or whole numbers."
-        )
-    if labels.dtype.kind not in "iufb":
-        labels = labels.astype(str).astype(object)
-    elif labels.dtype.kind == "f":
-        labels = labels.astype("int64")
+    texts = _label_texts(table[name])
+    numbers = _numbers(texts)
+    if numbers.notna().all() and not texts.str.fullmatch(_CODE).any():
+        what = "{!s} is a fraction; labels are names or whole numbers"
+        _raise_first(texts, numbers % 1 != 0, what)
+    is_whole = texts.str.fullmatch(_WHOLE).all()
+    labels = _plain(texts).astype("int64") if is_whole else texts
     n_classes = labels.nunique()
     if n_classes < 2:
         raise TableError(
@@ -118,11 +145,52 @@ def labels_of(table: pd.DataFrame, name: str) -> pd.Series[Any]:
     return labels
 
 
+def labels_as(
+    table: pd.DataFrame, name: str, training: pd.Series[Any], where: str
+) -> pd.Series[Any]:
+    """Give the label column of another table, read as the training labels were.
+
+    Raises
+    ------
+    TableError
+        If a label is missing, or the training table lacks it.
+    """
+    texts = _label_texts(table[name], where)
+    plain = _plain(texts) if training.dtype.kind == "i" else texts
+    known = {str(label): label for label in training.unique()}
+    _raise_first(
+        texts,
+        ~plain.isin(list(known)),
+        "the training table lacks the label {!r}; mend it, or leave the row out",
+        where,
+    )
+    return plain.map(known).astype(training.dtype)
+
+
+def _label_texts(column: pd.Series[Any], where: str = "") -> pd.Series[Any]:
+    """Give labels as texts; one that may stand for a missing value is not guessed about."""
+    texts = _texts(column)
+    _raise_first(texts, texts.isna() | (texts == ""), "the label is missing", where)
+    _raise_first(
+        texts,
+        texts.isin(_MISSING),
+        "the label is missing, for {!r} counts as that; if it is a class, rename it",
+        where,
+    )
+    return texts
+
+
+def _plain(texts: pd.Series[Any]) -> pd.Series[Any]:
+    """Write whole numbers without the point and zeros that some programs put after them."""
+    return texts.str.replace(f"^{_WHOLE}$", r"\1", regex=True)
+
+
 def make_encoder(features: pd.DataFrame) -> tuple[ColumnTransformer, list[str]]:
     """Build the transformer of a table's columns, and say what it leaves out.
 
     Numbers get the median where they are missing, and a column that says so; everything else is
-    a category. Nothing is fitted here.
+    a category, and so are booleans. Text is numeric if all that is given is numbers and none has
+    leading zeros. Nothing is fitted here.
 
     Parameters
     ----------
@@ -139,28 +207,29 @@ def make_encoder(features: pd.DataFrame) -> tuple[ColumnTransformer, list[str]]:
     Raises
     ------
     TableError
-        If a number is infinite, a column is nearly but not wholly numeric, or none is left.
+        If a column is nearly but not wholly numeric, or none is left.
     """
     numeric, categorical, notes = [], [], []
     for name in features.columns:
         column = features[name]
-        if column.isna().all():
-            notes.append(f"column {name!r} is left out: all of its values are missing")
-        elif pd.api.types.is_bool_dtype(column) or column.dtype.kind in "iuf":
-            check_numbers(column)
-            numeric.append(name)
+        is_number = column.dtype.kind in "iuf"
+        values = column if is_number else _given(_texts(column))
+        n_rows = int(values.notna().sum())
+        if n_rows == 0:
+            why = "all of its values are missing"
         elif column.dtype.kind in "mM":
-            notes.append(f"column {name!r} is left out: it holds dates; give numbers instead")
+            why = "it holds dates; give numbers instead"
+        elif column.dtype == object and not column.map(pd.api.types.is_hashable).all():
+            why = "it holds lists or records; give a column for each entry instead"
+        elif is_number or (column.dtype != "category" and _are_numbers(values)):
+            numeric.append(name)
+            continue
+        elif (n_values := values.nunique()) > _MOST_CATEGORIES and n_values > n_rows / 2:
+            why = f"{n_values} different texts in {n_rows} rows, so it is a key or free text"
         else:
-            _check_not_nearly_numeric(column)
-            n_values, n_rows = column.nunique(), int(column.notna().sum())
-            if n_values > _MOST_CATEGORIES and n_values > n_rows / 2:
-                notes.append(
-                    f"column {name!r} is left out: {n_values} different texts in {n_rows} rows, "
-                    "so it is a key or free text"
-                )
-            else:
-                categorical.append(name)
+            categorical.append(name)
+            continue
+        notes.append(f"column {name!r} is left out: {why}")
     if not numeric and not categorical:
         raise TableError("there is no column left to learn from.")
     encoder = ColumnTransformer(
@@ -202,7 +271,7 @@ def as_read(features: pd.DataFrame, encoder: ColumnTransformer, where: str) -> p
     Raises
     ------
     TableError
-        If a column is missing, or a value of a numeric one is no number.
+        If a column is missing, or a value of a numeric one is infinite or no number.
     """
     numeric, categorical = columns_of(encoder)
     for name in [*numeric, *categorical]:
@@ -211,43 +280,64 @@ def as_read(features: pd.DataFrame, encoder: ColumnTransformer, where: str) -> p
     for name in numeric:
         column = out[name]
         if column.dtype.kind not in "iufb":
-            numbers = pd.to_numeric(column, errors="coerce")
-            _raise_first_text(column, numbers)
-            column = numbers
-        check_numbers(column)
-        out[name] = column.astype("float64")
+            texts = _given(_texts(column))
+            column = _numbers(texts)
+            _raise_first(texts, texts.notna() & column.isna(), _NO_NUMBER, where)
+        column = column.astype("float64")
+        _raise_first(column, np.isinf(column), "the number is infinite", where)
+        out[name] = column
     for name in categorical:
-        # Of one type all through, and missing in one way, whatever the file's reader made of it.
-        column = out[name]
-        text = column.astype(str).astype(object)
-        out[name] = text.where(column.notna(), np.nan)
+        out[name] = _given(_texts(out[name]))
     return out
 
 
-def check_numbers(column: pd.Series[Any]) -> None:
-    """Raise TableError where a number is infinite."""
-    if column.dtype.kind == "f":
-        infinite = np.isinf(column.to_numpy(dtype=float, na_value=np.nan))
-        if infinite.any():
-            row = int(np.flatnonzero(infinite)[0]) + 1
-            raise TableError(f"column {column.name!r}, row {row}: the number is infinite.")
+def _texts(column: pd.Series[Any]) -> pd.Series[Any]:
+    """Give a column as texts, and NaN where nothing is given, whatever its type is."""
+    if column.dtype.kind == "f" and (column.dropna() % 1 == 0).all():
+        # Integers, which pandas reads as floats where one of them is missing.
+        texts = column.map("{:.0f}".format, na_action="ignore")
+    else:
+        texts = column.astype(str)
+    texts = texts.astype(object)
+    texts[column.isna()] = np.nan
+    return texts
 
 
-def _check_not_nearly_numeric(column: pd.Series[Any]) -> None:
-    """Raise TableError where a few texts among numbers would turn a measure into categories."""
-    numbers = pd.to_numeric(column, errors="coerce")
-    n_given = int(column.notna().sum())
-    n_numbers = int(numbers.notna().sum())
-    if n_given > n_numbers >= _MOSTLY * n_given and column.nunique() > _MOST_CATEGORIES:
-        _raise_first_text(column, numbers)
+def _given(texts: pd.Series[Any]) -> pd.Series[Any]:
+    """Give texts with NaN in place of those that count as missing."""
+    texts = texts.copy()  # assigned to, for where() gives floats where all are missing
+    texts[texts.isin(_MISSING)] = np.nan
+    return texts
 
 
-def _raise_first_text(column: pd.Series[Any], numbers: pd.Series[Any]) -> None:
-    wrong = (column.notna() & numbers.isna()).to_numpy()
+def _numbers(texts: pd.Series[Any]) -> pd.Series[Any]:
+    """Give texts as numbers, and NaN where they are none."""
+    return pd.to_numeric(texts, errors="coerce")
+
+
+def _are_numbers(texts: pd.Series[Any]) -> bool:
+    """Say whether texts are a measure; a few among numbers would make categories of it, and raise.
+
+    Missing values are NaN, and not all are missing.
+    """
+    if texts.str.fullmatch(_CODE).any():
+        return False
+    numbers = _numbers(texts)
+    n_given, n_numbers = int(texts.notna().sum()), int(numbers.notna().sum())
+    if n_given > n_numbers >= _MOSTLY * n_given and texts.nunique() > _MOST_CATEGORIES:
+        _raise_first(texts, texts.notna() & numbers.isna(), _NO_NUMBER)
+    return n_given == n_numbers
+
+
+def _raise_first(
+    column: pd.Series[Any], wrong: pd.Series[bool], what: str, where: str = ""
+) -> None:
+    """Raise TableError for the first wrong row, if there is one; `what` may quote its value."""
     if wrong.any():
         row = int(np.flatnonzero(wrong)[0]) + 1
-        value = str(column.iloc[row - 1])[:40]
-        raise TableError(f"column {column.name!r}, row {row}: {value!r} is not a number.")
+        what = what.format(str(column.iloc[row - 1])[:40])
+        place = f"column {column.name!r}, row {row}"
+        raise TableError(f"{where}: {place}: {what}." if where else f"{place}: {what}.")
 
 
 def _listed(names: Any) -> str:

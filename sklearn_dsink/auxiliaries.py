@@ -7,9 +7,8 @@ and a frozen estimator is used as it is.
 
 from __future__ import annotations
 
-import traceback
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -30,8 +29,8 @@ from sklearn.utils.validation import (
     has_fit_parameter,
 )
 from skorch import NeuralNetClassifier
-from skorch.callbacks import Callback
 
+from ._interrupts import letting_interrupts_out
 from .inputs import TabularEncoder, validate_features
 from .nets import leave_training
 from .scaling import SmoothClipper
@@ -314,9 +313,10 @@ class IntegerLabelClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator)
         self.classes_, codes = np.unique(y, return_inverse=True)
         estimator = feed_net(clone(self.estimator))
         net = final_step(estimator)
-        with _interrupts_of(net) if isinstance(net, NeuralNetClassifier) else nullcontext():
+        is_net = isinstance(net, NeuralNetClassifier)
+        with letting_interrupts_out(net) if is_net else nullcontext():
             estimator.fit(as_read_by(estimator, X), codes.astype(np.int64), **fit_params)
-        if isinstance(net, NeuralNetClassifier):
+        if is_net:
             leave_training(net)
         self.estimator_ = estimator
         return self
@@ -358,32 +358,6 @@ class IntegerLabelClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator)
         tags = super().__sklearn_tags__()
         tags.input_tags = get_tags(self.estimator).input_tags
         return tags
-
-
-@contextmanager
-def _interrupts_of(net: NeuralNetClassifier) -> Iterator[None]:
-    """Let a user's Ctrl-C through, which skorch takes for the end of the training.
-
-    Callbacks end it by the same exception, and may.
-    """
-    caught: list[KeyboardInterrupt] = []
-
-    def fit_loop(*args: Any, **kwargs: Any) -> Any:
-        try:
-            return type(net).fit_loop(net, *args, **kwargs)
-        except KeyboardInterrupt as error:
-            caught.append(error)
-            raise
-
-    net.fit_loop = fit_loop
-    try:
-        yield
-    finally:
-        del net.fit_loop
-    for error in caught:
-        *_, (frame, _) = traceback.walk_tb(error.__traceback__)
-        if not isinstance(frame.f_locals.get("self"), Callback):
-            raise error
 
 
 def prepare(estimator: Any, rng: np.random.RandomState) -> Any:

@@ -30,7 +30,8 @@ from skorch.callbacks import Callback
 from ._files import replacing
 from ._fingerprint import differences, is_whole_number
 from ._seeding import generator_states, set_generator_states
-from .persistence import load_model, save_model, untrusted_types
+from .nets import plain_history
+from .persistence import load_model, write_model
 
 _FINGERPRINT, _TARGET, _FIT = "fingerprint.json", "target.pt", "fit-"
 # What readers raise, each in its own way, when a file is cut short or is no such file.
@@ -144,10 +145,9 @@ def write_result(place: Path, result: Any, template: Any) -> str:
         return ""
     try:
         with replacing(place.with_suffix(".dsink")) as temporary:
-            save_model(result, temporary)
-            foreign = untrusted_types(temporary, trusted=_types_of(template))
+            foreign = {*write_model(result, temporary)} - {*_types_of(template)}
             if foreign:
-                raise ValueError(f"it holds the types {', '.join(foreign)}")
+                raise ValueError(f"it holds the types {', '.join(sorted(foreign))}")
     except (ValueError, TypeError, AttributeError, pickle.PicklingError) as error:
         return str(error)
     return ""
@@ -283,8 +283,7 @@ class TargetKeeper(Callback):
             "optimizers": _states(net, _steppers(net)),
             "renewal": self._renewal,
             "history": [
-                {key: _plain(value) for key, value in row.items() if key != "batches"}
-                for row in net.history
+                {key: _plain(value) for key, value in row.items()} for row in plain_history(net)
             ],
             "callbacks": {name: _callback_state(callback) for name, callback in net.callbacks_},
             "generators": generator_states(),

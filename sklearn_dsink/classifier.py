@@ -25,6 +25,7 @@ from .folds import make_folds
 from .inputs import Float32Array, TabularEncoder, validate_features
 from .inspection import FLAGGED_BELOW, find_label_issues
 from .losses import CrossEntropy
+from .nets import plain_history
 from .prediction import apply_prior, check_prior, pool, read_by_class
 from .report import write_report
 from .surrogate import SurrogateLabeler
@@ -364,10 +365,7 @@ class DSinkClassifier(DSinkParameters):
         self.transport_n_iter_ = self.n_iter_ = labeler.result.n_iter
         self.transport_error_ = labeler.result.marginal_error
         self.timings_["target and transport"] = time.perf_counter() - since
-        self.history_ = [
-            {key: value for key, value in epoch.items() if key != "batches"}
-            for epoch in target.history
-        ]
+        self.history_ = plain_history(target)
         self.target_ = target  # last: with it, the classifier passes for fitted
 
     @property

@@ -145,13 +145,9 @@ def demo(
 @contextmanager
 def _one_line_errors() -> Iterator[None]:
     """Turn what a user can mend into one line and exit code 2; Ctrl-C is exit code 130."""
-    from ._tables import TableError
-
     try:
         yield
-    except (TableError, FileNotFoundError, FileExistsError, PermissionError) as error:
-        _fail(str(error), 2)
-    except ValueError as error:
+    except (ValueError, FileNotFoundError, FileExistsError, PermissionError) as error:
         _fail(str(error), 2)
     except KeyboardInterrupt:
         _fail("interrupted; nothing was written", 130)
@@ -194,6 +190,16 @@ def _new_folder(out: Path, force: bool) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def _check_keeps(out: Path, *sources: Path) -> None:
+    """Raise unless writing `out`, a file or a folder, leaves what the command reads as it is."""
+    for source in sources:
+        if out.exists() and source.exists():
+            if any(out.samefile(path) for path in (source, *source.resolve().parents)):
+                raise FileExistsError(
+                    f"{out} would replace {source}, which is read; write elsewhere."
+                )
+
+
 def _looks_like_ours(folder: Path) -> bool:
     return (folder / "metrics.json").is_file() or not any(folder.iterdir())
 
@@ -215,6 +221,7 @@ def _fit(
 
     if out.exists() and not force:  # before the work, not after it
         raise FileExistsError(f"{out} is there already; --force replaces it.")
+    _check_keeps(out, data, *([test] if test else []))
     table = _tables.read_table(data, [label, *([id_column] if id_column else []), *drop])
     labels = _tables.labels_of(table, label)
     features = table.drop(columns={label, *([id_column] if id_column else []), *drop})
@@ -225,12 +232,12 @@ def _fit(
         test_table = _tables.read_table(test, [label])
         tested = (
             _tables.as_read(test_table, encoder, test.name),
-            _tables.labels_of(test_table, label).astype(labels.dtype),
+            _tables.labels_as(test_table, label, labels, test.name),
         )
     if not quiet:
         for note in notes:
             print(f"note: {note}", file=sys.stderr)
-    index = None if id_column is None else table[id_column].rename(id_column)
+    index = None if id_column is None else _tables.names_of(table, id_column)
     with _new_folder(out, force) as folder:
         return _fit_into(
             folder, features, labels, encoder, index, tested, folds, seed, quiet, data.name
@@ -273,7 +280,7 @@ def _fit_into(
         index=index if index is not None else np.arange(1, len(labels) + 1),
     )
     issues.index.name = issues.index.name or "row"
-    scores = {} if tested is None else _scores(model, *tested, classifier)
+    scores = {} if tested is None else _scores(model, *tested)
     metrics = {
         "rows": len(labels),
         "features": features.shape[1],
@@ -306,18 +313,16 @@ def _make_classifier(**options: Any) -> Any:
     return DSinkClassifier(**options)
 
 
-def _scores(model: Any, features: Any, labels: Any, classifier: Any) -> dict[str, float]:
+def _scores(model: Any, features: Any, labels: Any) -> dict[str, float]:
     """Score the model on a trusted table: overall, and class by class."""
     import numpy as np
     from sklearn.metrics import accuracy_score, recall_score
 
     predicted = model.predict(features)
     truth = labels.to_numpy()
-    present = np.unique(truth)
-    unknown = [name for name in present.tolist() if name not in set(classifier.classes_.tolist())]
-    if unknown:
-        raise ValueError(f"the test table holds the label {unknown[0]!r}, which training lacks.")
-    recalls = recall_score(truth, predicted, labels=present, average=None, zero_division=0.0)
+    recalls = recall_score(
+        truth, predicted, labels=np.unique(truth), average=None, zero_division=0.0
+    )
     return {
         "accuracy": float(accuracy_score(truth, predicted)),
         "balanced accuracy": float(np.mean(recalls)),
@@ -356,6 +361,9 @@ def _predict(model: Path, data: Path, out: Path, id_column: str | None, proba: b
 
     if not out.name.lower().endswith((".csv", ".parquet", ".pq")):
         raise ValueError(f"{out.name}: the output's name must end in .csv or .parquet.")
+    if model.is_dir():
+        raise ValueError(f"{model} is a folder; give its model file, {model / 'model.dsink'}.")
+    _check_keeps(out, model, data)
     pipeline = load_model(model)
     if [name for name, _ in getattr(pipeline, "steps", [])][:1] != ["columntransformer"]:
         raise ValueError(f"{model.name} was not written by dsink fit: use it from Python.")
@@ -364,15 +372,16 @@ def _predict(model: Path, data: Path, out: Path, id_column: str | None, proba: b
     chances = pipeline.predict_proba(features)
     classes = pipeline[-1].classes_
     best = chances.argmax(axis=1)
-    name = id_column or "row"
-    columns: dict[str, Any] = {
-        name: table[id_column] if id_column else range(1, len(table) + 1),
-        "prediction": classes[best],
-        "probability": chances.max(axis=1),
-    }
+    columns = {"prediction": classes[best], "probability": chances.max(axis=1)}
     if proba:
         columns |= {f"P({label})": chances[:, i] for i, label in enumerate(classes)}
-    result = pd.DataFrame(columns)
+    if id_column in columns:
+        raise ValueError(
+            f"column {id_column!r} cannot name the rows, for the output has a column of that name "
+            f"already; rename it in {data.name}."
+        )
+    names = {id_column: table[id_column]} if id_column else {"row": range(1, len(table) + 1)}
+    result = pd.DataFrame(names | columns)
     with replacing(out) as temporary:
         if out.suffix.lower() == ".csv":
             result.to_csv(temporary, index=False)

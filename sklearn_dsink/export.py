@@ -76,9 +76,10 @@ def export_onnx(model: DSinkClassifier, path: str | os.PathLike[str]) -> Path:
     -----
     The file computes in float32, the default net's mixed precision left out.
 
-    ``X`` is what ``model.encoder_.transform`` gives.  For a numeric array without gaps, such as
-    embeddings, that is the array itself as float32; tables with categories, dates or missing
-    values have to be encoded first, and narrow sparse matrices, which stay sparse, made dense.
+    ``X`` is what ``model.encoder_.transform`` gives.  For a numeric array without gaps that
+    float32 holds well, such as embeddings, that is the array itself as float32; tables with
+    categories, dates or missing values have to be encoded first, and narrow sparse matrices,
+    which stay sparse, made dense.
 
     Examples
     --------

@@ -7,7 +7,6 @@ auxiliaries see what they were made for.  `TabularEncoder` is the first step of 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import date
 from typing import Any
 
 import numpy as np
@@ -19,12 +18,13 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.decomposition import TruncatedSVD
 from sklearn.impute import SimpleImputer
 from sklearn.preprocessing import OneHotEncoder
-from sklearn.utils import gen_batches
 from sklearn.utils.sparsefuncs import csc_median_axis_0
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import _check_feature_names_in, check_is_fitted, validate_data
 from torch.utils.data import Dataset
 
-from ._arrays import empty_beside
+from ._casting import as_float32, learn_shift, row_blocks, shift_columns
+from ._columns import all_numeric, column_values, require_all_read, with_numpy_times
+from ._columns import is_frame as is_frame  # for other modules too
 
 Float32Array = npt.NDArray[np.float32]
 
@@ -33,15 +33,6 @@ _WIDEST_DENSE = 512
 _N_COMPONENTS = 256
 # A median of so many rows is as good as that of all, and needs no second copy of X.
 _MEDIAN_ROWS = 50_000
-# Entries looked at together, so that nothing of the size of X is made on the way.
-_BLOCK_SIZE = 2**22
-# Beyond it a number is "huge" and no more; float32 still has room to add some of these up.
-_LARGEST = 1e37
-
-
-def is_frame(X: Any) -> bool:
-    """Whether X is a data frame (pandas, polars) rather than an array or a sparse matrix."""
-    return hasattr(X, "columns")
 
 
 def validate_features(estimator: Any, X: Any, *, reset: bool) -> Any:
@@ -69,10 +60,12 @@ def validate_features(estimator: Any, X: Any, *, reset: bool) -> Any:
         If X is not two-dimensional, is empty, holds infinite or complex values, or differs in
         width or column names from what was fitted.
     TypeError
-        If X is a table of pyarrow, a torch Dataset or an iterator.
+        If X is a table of pyarrow, a LazyFrame of polars, a torch Dataset or an iterator.
     """
     if type(X).__module__.startswith("pyarrow"):
         raise TypeError(f"X is a pyarrow {type(X).__name__}: give X.to_pandas() instead.")
+    if type(X).__name__ == "LazyFrame":
+        raise TypeError("X is a polars LazyFrame: give X.collect() instead.")
     if isinstance(X, (Dataset, Iterator)):
         raise TypeError(
             f"X is a {type(X).__name__}, which a fit would read dozens of times. Write it to a "
@@ -95,7 +88,7 @@ def validate_features(estimator: Any, X: Any, *, reset: bool) -> Any:
             f"Found array with 0 {what} (shape={X.shape}) while a minimum of 1 is required."
         )
     for name in X.columns:
-        column = _column_values(X, name)
+        column = column_values(X, name)
         if column.dtype.kind == "c":
             raise ValueError(f"Complex data not supported: column {name!r}.")
         if column.dtype.kind == "f" and np.isinf(column).any():
@@ -110,12 +103,17 @@ def validate_features(estimator: Any, X: Any, *, reset: bool) -> Any:
 class TabularEncoder(TransformerMixin, BaseEstimator):
     """Turn any table into the float32 matrix that nets, kernels and trees read.
 
-    - Numeric arrays and embeddings pass untouched.
+    - Numeric arrays and embeddings pass untouched, but for columns that float32 cannot hold: from
+      those whose spread is less than a thousandth of their size, such as times in seconds since
+      1970, their middle is subtracted, and those below 1e-30 are divided by their size.
     - Missing numbers become the column's median, and a 0/1 column says where they were.
     - Data frames with other columns go through skrub's ``TableVectorizer``: categories and bools
-      become 0/1 columns, dates their parts, text of many values a few components.
+      become 0/1 columns, dates their parts, text of many values a few components.  What cannot
+      be read as the number or date that its column held in fit is an error.
     - Sparse matrices of more than 512 columns become their 256 leading singular components;
       narrower ones stay sparse on request, for those who take them apart by batches.
+    - ``set_output`` asks for data frames.  scikit-learn's global ``transform_output`` does not:
+      the nets behind this encoder read arrays.
 
     Parameters
     ----------
@@ -142,6 +140,9 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
            [3., 6., 0.]], dtype=float32)
     """
 
+    # Encoders that were saved by earlier releases have none.
+    _shift: npt.NDArray[np.float64] | None = None
+
     def __init__(self, *, sparse_output: bool = False, random_state: Any = None) -> None:
         self.sparse_output = sparse_output
         self.random_state = random_state
@@ -164,6 +165,7 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
         self.fit_transform(X, y)
         return self
 
+    @config_context(transform_output="default")  # what this is made of gives arrays
     def fit_transform(self, X: Any, y: Any = None) -> Any:
         """Learn the columns' encodings and encode the training rows in one pass.
 
@@ -177,19 +179,31 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
         Returns
         -------
         encoded : {ndarray, csr_matrix} of shape (n_samples, n_features_out), dtype float32
+
+        Raises
+        ------
+        ValueError
+            If a frame has no numbers, and nothing but missing values.
         """
+        if not hasattr(self, "_sklearn_output_config"):  # the global one is not for parts of nets
+            self.set_output(transform="default")
         X = validate_features(self, X, reset=True)
+        shift = self._shift = learn_shift(X)
         self._vectorizer = self._projection = self._imputer = None
-        if is_frame(X) and not _all_numeric(X):
+        if is_frame(X) and not all_numeric(X):
             from skrub import TableVectorizer  # takes seconds to import, and few tables need it
 
             # A category that only comes later is a row of zeros; without a dropped column no
             # other is, so that there is nothing to warn of.
             encoder = OneHotEncoder(sparse_output=False, dtype=np.float32, handle_unknown="ignore")
             self._vectorizer = TableVectorizer(low_cardinality=encoder)
-            values = _float32(self._vectorizer.fit_transform(_numpy_dates(X)))
-        else:
-            values = _float32(X)
+            X = self._vectorizer.fit_transform(with_numpy_times(shift_columns(X, shift)))
+            shift = None  # done, and the columns are skrub's now
+            if not len(X.columns):
+                raise ValueError(
+                    "Every column of X holds missing values only: none is left to learn from."
+                )
+        values = as_float32(X, shift)
         if _has_gaps(values):
             self._imputer = SimpleImputer(
                 strategy="median", add_indicator=True, keep_empty_features=True
@@ -222,6 +236,7 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
         check_is_fitted(self)
         return self.encode(validate_features(self, X, reset=False))
 
+    @config_context(transform_output="default")
     def encode(self, X: Any) -> Any:
         """Encode rows that `validate_features` has compared with the training rows before.
 
@@ -234,9 +249,34 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
         -------
         encoded : {ndarray, csr_matrix} of shape (n_samples, n_features_out), dtype float32
         """
+        shift = self._shift
         if self._vectorizer is not None:
-            X = self._vectorizer.transform(_numpy_dates(X))
-        return self._reduce(self._fill(_float32(X)))
+            encoded = self._vectorizer.transform(with_numpy_times(shift_columns(X, shift)))
+            require_all_read(self._vectorizer, X, encoded)
+            X, shift = encoded, None
+        return self._reduce(self._fill(as_float32(X, shift)))
+
+    def get_feature_names_out(self, input_features: Any = None) -> npt.NDArray[np.object_]:
+        """Name the columns of the encoded matrix.
+
+        Parameters
+        ----------
+        input_features : array-like of str of shape (n_features,), default=None
+            Names of the columns of X, where fit saw none; "x0", "x1", ... if None.
+
+        Returns
+        -------
+        names : ndarray of str of shape (n_features_out,), dtype object
+            Those of X, or skrub's where other columns than numbers were encoded; then
+            "missingindicator_..." for each column with gaps.  "truncatedsvd0", ... if projected.
+        """
+        check_is_fitted(self)
+        names = _check_feature_names_in(self, input_features)
+        if self._projection is not None:
+            return self._projection.get_feature_names_out()
+        if self._vectorizer is not None:
+            names = np.asarray(self._vectorizer.get_feature_names_out(), dtype=object)
+        return names if self._imputer is None else self._imputer.get_feature_names_out(names)
 
     def _fill(self, values: Any) -> Any:
         if self._imputer is not None:
@@ -265,58 +305,7 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
         return tags
 
 
-def _float32(X: Any) -> Any:
-    """Give numbers as float32: an array without gaps between its entries, or a CSR matrix."""
-    if sparse.issparse(X):
-        return _sparse_float32(X)
-    if isinstance(X, pd.DataFrame):  # nullable columns would give objects
-        X = X.to_numpy(dtype=np.float64, na_value=np.nan)
-    values = np.asarray(X)
-    if values.dtype == np.float32:
-        return np.ascontiguousarray(values)
-    narrow = empty_beside(values, values.shape, np.float32)
-    for rows in _row_blocks(values):
-        narrow[rows] = np.clip(values[rows].astype(np.float64), -_LARGEST, _LARGEST)
-    return narrow
-
-
-def _sparse_float32(X: Any) -> Any:
-    """Copy a sparse matrix, as CSR."""
-    values = X.tocsr().astype(np.float64)
-    values.sum_duplicates()
-    np.clip(values.data, -_LARGEST, _LARGEST, out=values.data)
-    return values.astype(np.float32)
-
-
-def _row_blocks(values: npt.NDArray[Any]) -> Any:
-    return gen_batches(len(values), max(1, _BLOCK_SIZE // values.shape[1]))
-
-
 def _has_gaps(values: Any) -> bool:
     if sparse.issparse(values):
         return bool(np.isnan(values.data).any())
-    return any(bool(np.isnan(values[rows]).any()) for rows in _row_blocks(values))
-
-
-def _all_numeric(frame: Any) -> bool:
-    return all(_column_values(frame, name).dtype.kind in "fiub" for name in frame.columns)
-
-
-def _numpy_dates(frame: Any) -> Any:
-    """Give a frame whose dates are numpy's; skrub does not read pyarrow's."""
-    if not isinstance(frame, pd.DataFrame):
-        return frame
-    dates = {
-        name: column.array.__arrow_array__().to_pandas(date_as_object=False).array
-        for name, column in frame.items()
-        if isinstance(column.dtype, pd.ArrowDtype) and issubclass(column.dtype.type, date)
-    }
-    return frame.assign(**dates) if dates else frame
-
-
-def _column_values(frame: Any, name: Any) -> npt.NDArray[Any]:
-    column = frame[name]
-    is_number = isinstance(column, pd.Series) and pd.api.types.is_numeric_dtype(column.dtype)
-    if is_number and column.dtype.kind != "c":
-        return column.to_numpy(dtype=np.float64, na_value=np.nan)
-    return np.asarray(column)
+    return any(bool(np.isnan(values[rows]).any()) for rows in row_blocks(values))

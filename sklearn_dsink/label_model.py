@@ -235,7 +235,7 @@ def fit_label_model(
     >>> rng = np.random.default_rng(0)
     >>> true = rng.integers(2, size=1000)
     >>> given = np.where(rng.random(1000) < 0.2, 1 - true, true)
-    >>> proba = np.where(true[:, None] == [0, 1], 0.75, 0.25)  # flattened by the noise
+    >>> proba = np.where(true[:, None] == [0, 1], 0.8, 0.2)  # flattened by the noise
     >>> model = fit_label_model([smooth_log(proba)], given)
     >>> model.noise_matrix.round(1)
     array([[0.8, 0.2],

@@ -404,6 +404,11 @@ def leave_training(net: NeuralNetClassifier) -> None:
     net.criterion_.eval()
 
 
+def plain_history(net: NeuralNetClassifier) -> list[dict[str, Any]]:
+    """Return a net's history, a dict an epoch, without its batches."""
+    return [{key: value for key, value in row.items() if key != "batches"} for row in net.history]
+
+
 @contextmanager
 def few_threads(
     n_inputs: int, hidden_layer_sizes: Sequence[int], batch_size: int

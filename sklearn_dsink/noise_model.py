@@ -80,8 +80,8 @@ def estimate_noise_matrix(
 ) -> FloatArray:
     """Estimate ``T[c, k] = P(given = k | true = c)`` from out-of-fold probabilities.
 
-    Each row of the confident joint is shrunk towards "kept, or moved to another class in proportion
-    to its size" by `pseudo_count` rows, so that a class with a handful of rows gets a usable row.
+    Each row of the confident joint is shrunk by `pseudo_count` rows towards "kept, or moved to
+    another class in proportion to its size": a class of a handful of rows gets a usable row.
 
     Parameters
     ----------

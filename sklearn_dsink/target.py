@@ -19,12 +19,14 @@ import numpy.typing as npt
 import torch
 from sklearn.base import clone
 from skorch import NeuralNetClassifier
-from skorch.callbacks import Callback, EarlyStopping
+from skorch.callbacks import Callback
 from skorch.dataset import ValidSplit, get_len
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from ._arrays import FloatArray
+from ._interrupts import ended_by_callbacks
+from ._loss_epochs import LossEpochs
 from ._precision import check_scales
 from ._progress import EpochProgress
 from ._seeding import seeded
@@ -369,9 +371,8 @@ def _train(
     progress: EpochProgress,
     keeper: TargetKeeper | None,
 ) -> None:
-    """Train as ``net.fit`` does, with our callbacks besides, and let a user's Ctrl-C through.
+    """Train as ``net.fit`` does, with our callbacks besides.
 
-    skorch's EarlyStopping ends the training by a KeyboardInterrupt, and ``fit`` swallows any.
     A net that is initialized already is trained further, as ``net.partial_fit`` does.
     """
     if not net.initialized_:
@@ -382,6 +383,7 @@ def _train(
     own_callbacks = list(net.callbacks_)
     if renewal is not None:  # first, so that the others find its figures in the history
         net.callbacks_.insert(0, ("renewal", renewal))
+    net.callbacks_.insert(0, ("loss_epochs", LossEpochs()))
     net.callbacks_.append(("progress", progress))
     n_done = 0
     if keeper is None:
@@ -395,16 +397,9 @@ def _train(
     # What other modules compute, and how well that divides among threads, is not for us to say.
     own = isinstance(net.module_, TabularNet) and net.batch_size > 0
     weights = sum(weight.numel() for weight in net.module_.parameters())
-    try:
-        with threads_for(net.batch_size * weights) if own else nullcontext():
-            net.fit_loop(X, target, epochs=net.max_epochs - n_done)
-    except KeyboardInterrupt:
-        stopped = any(
-            isinstance(callback, EarlyStopping) and callback.misses_ == callback.patience
-            for _, callback in own_callbacks
-        )
-        if not stopped:
-            raise
+    one_thread = threads_for(net.batch_size * weights) if own else nullcontext()
+    with one_thread, ended_by_callbacks():
+        net.fit_loop(X, target, epochs=net.max_epochs - n_done)
     net.notify("on_train_end", X=X, y=target)
     net.callbacks_ = own_callbacks  # ours hold the training data, and are done
 

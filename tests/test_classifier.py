@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import signal
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -243,7 +244,7 @@ class InterruptedFit(ClassifierMixin, BaseEstimator):
 
 class InterruptedEpoch(Callback):
     def on_epoch_end(self, net, **kwargs):
-        raise KeyboardInterrupt
+        signal.default_int_handler(signal.SIGINT, None)
 
 
 @pytest.mark.parametrize(

@@ -18,22 +18,20 @@ from sklearn.linear_model import LogisticRegression
 from typer.testing import CliRunner
 
 from sklearn_dsink import DSinkClassifier, cli
-from sklearn_dsink._tables import TableError, as_read, labels_of, make_encoder, read_table
 
 runner = CliRunner()
 FILES = {"issues.csv", "report.html", "model.dsink", "metrics.json"}
 
 
+# Small auxiliaries: the command's own work is tested.
+QUICK = partial(
+    DSinkClassifier, ExtraTreesClassifier(40), LogisticRegression(max_iter=2000), tol=1e-2
+)
+
+
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
-    """Give the command small auxiliaries: its own work is tested."""
-    quick = partial(
-        DSinkClassifier,
-        ExtraTreesClassifier(40),
-        LogisticRegression(max_iter=2000),
-        tol=1e-2,
-    )
-    monkeypatch.setattr(cli, "_make_classifier", quick)
+    monkeypatch.setattr(cli, "_make_classifier", QUICK)
 
 
 def flowers() -> pd.DataFrame:
@@ -111,7 +109,7 @@ def test_fit_then_predict(table_path, tmp_path):
     bad.to_csv(tmp_path / "bad.csv")
     result = run("predict", out / "model.dsink", tmp_path / "bad.csv", "-o", tmp_path / "x.csv")
     assert (result.exit_code, one_line(result)) == (
-        2, "error: column 'petal width (cm)', row 9: 'wide' is not a number.",
+        2, "error: bad.csv: column 'petal width (cm)', row 9: 'wide' is not a number.",
     )  # fmt: skip
     assert not (tmp_path / "x.csv").exists()
 
@@ -238,23 +236,145 @@ def test_help_names_the_commands_and_the_module_runs():
     assert out.stdout.startswith("dsink 0.")
 
 
-def test_a_column_of_keys_is_left_out_and_a_code_is_kept():
-    table = flowers().drop(columns=["species", "empty"])
-    encoder, notes = make_encoder(table)
-    assert [note.split("'")[1] for note in notes] == ["plant"]
-    encoded = encoder.fit_transform(as_read(table, encoder, "flowers"))
-    assert np.isfinite(encoded).all()
-    assert encoded.shape[1] == 4 + 1 + 3  # numbers, a gap in one, two soils and no soil
+@pytest.fixture(scope="module")
+def model_folder(tmp_path_factory):
+    """Give what fit writes of a table whose texts a reader could take for other things."""
+    path = tmp_path_factory.mktemp("model") / "train.csv"
+    puzzles().to_csv(path, index=False)
+    out = path.parent / "result"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cli, "_make_classifier", QUICK)
+        result = run("fit", path, "--label", "y", "--id", "sample", "--out", out, "--folds", 2)
+    assert result.exit_code == 0, result.output
+    return out
 
 
-def test_labels_of_whole_floats_are_whole_numbers():
-    assert labels_of(pd.DataFrame({"y": [1.0, 2.0, 1.0]}), "y").tolist() == [1, 2, 1]
+def puzzles() -> pd.DataFrame:
+    """Make labels 1, 2 and x that follow from the column `code` of true, false and unknown."""
+    code = np.array(["true", "false", "unknown"] * 20)
+    size = np.round(np.random.default_rng(0).normal(size=60), 3)
+    return pd.DataFrame(
+        {
+            "sample": [f"{i:04d}" for i in range(60)],
+            "code": code,
+            "size": size,
+            "y": np.where(code == "true", "1", np.where(code == "false", "2", "x")),
+        }
+    )
 
 
-def test_a_column_that_is_there_twice_is_refused(tmp_path):
-    table = pd.DataFrame([[1, 2]], columns=["a", "b"])
-    path = tmp_path / "t.parquet"
-    table.to_parquet(path)
-    assert read_table(path, ["a"]).shape == (1, 2)
-    with pytest.raises(TableError, match="no column 'c'; it has 'a', 'b'"):
-        read_table(path, ["c"])
+def test_a_file_of_few_values_is_read_as_the_training_table_was(model_folder, tmp_path):
+    whole = puzzles()
+    part = whole[whole["code"] == "true"]
+    predictions = []
+    for name, table in [("whole.csv", whole), ("part.csv", part), ("part.tsv", part)]:
+        table.to_csv(tmp_path / name, index=False, sep="\t" if name.endswith("tsv") else ",")
+        run(
+            "predict", model_folder / "model.dsink", tmp_path / name, "--id", "sample",
+            "-o", tmp_path / "p.csv",
+        )  # fmt: skip
+        predictions.append(pd.read_csv(tmp_path / "p.csv", dtype=str).set_index("sample"))
+    assert predictions[0].index.tolist() == whole["sample"].tolist()
+    for found in predictions[1:]:
+        assert found.equals(predictions[0].loc[part["sample"]])
+
+
+def test_names_of_rows_are_written_as_they_stand(model_folder, tmp_path):
+    issues = pd.read_csv(model_folder / "issues.csv", dtype=str)
+    assert sorted(issues["sample"]) == puzzles()["sample"].tolist()
+    assert "0059" in (model_folder / "report.html").read_text()
+
+    named = puzzles().assign(sample=lambda t: t["sample"].where(t.index != 3, None))
+    named.to_csv(tmp_path / "named.csv", index=False)
+    named.set_index("sample").to_parquet(tmp_path / "named.parquet")
+    for name in ("named.csv", "named.parquet"):
+        result = run(
+            "predict", model_folder / "model.dsink", tmp_path / name, "--id", "sample",
+            "-o", tmp_path / "p.csv",
+        )  # fmt: skip
+        assert result.exit_code == 0, result.output
+        lines = (tmp_path / "p.csv").read_text().splitlines()
+        assert [line.split(",")[0] for line in lines[1:5]] == ["0000", "0001", "0002", ""]
+
+
+@pytest.mark.parametrize(
+    "label, message",
+    [
+        (None, "row 8: the label is missing."),
+        ("0", "row 8: the training table lacks the label '0'"),
+    ],
+)
+def test_labels_of_the_test_table_are_checked_before_the_fit(
+    tmp_path, monkeypatch, label, message
+):
+    monkeypatch.setattr(cli, "_fit_into", None)
+    puzzles().to_csv(tmp_path / "train.csv", index=False)
+    puzzles().assign(y=lambda t: t["y"].where(t.index != 7, label)).to_csv(
+        tmp_path / "trusted.csv", index=False
+    )
+    result = run(
+        "fit", tmp_path / "train.csv", "--label", "y", "--test", tmp_path / "trusted.csv",
+        "--out", tmp_path / "out",
+    )  # fmt: skip
+    assert result.exit_code == 2
+    assert f"trusted.csv: column 'y', {message}" in one_line(result)
+
+
+def test_a_test_table_may_lack_classes(tmp_path):
+    puzzles().to_csv(tmp_path / "train.csv", index=False)
+    puzzles().query("y != 'x'").to_csv(tmp_path / "trusted.csv", index=False)
+    result = run(
+        "fit", tmp_path / "train.csv", "--label", "y", "--id", "sample", "--folds", 2,
+        "--test", tmp_path / "trusted.csv", "--out", tmp_path / "out",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    scores = json.loads((tmp_path / "out" / "metrics.json").read_text())["scores"]
+    assert scores["balanced accuracy"] > 0.9
+
+
+def test_a_folder_for_a_model_is_one_line_that_names_the_file(model_folder, tmp_path):
+    result = run("predict", model_folder, tmp_path / "new.csv")
+    assert result.exit_code == 2
+    assert str(model_folder / "model.dsink") in one_line(result)
+
+
+def test_what_is_read_is_not_written_over(model_folder, tmp_path):
+    new, elsewhere = tmp_path / "new.csv", tmp_path / "link.csv"
+    puzzles().to_csv(new, index=False)
+    elsewhere.symlink_to(new)
+    (tmp_path / "folder").mkdir()
+    before = new.read_bytes()
+    for out in (new, tmp_path / "folder" / ".." / "new.csv", elsewhere):
+        result = run("predict", model_folder / "model.dsink", new, "-o", out)
+        assert result.exit_code == 2
+        assert "which is read" in one_line(result)
+        assert new.read_bytes() == before
+
+    (tmp_path / "metrics.json").write_text("{}")  # as if dsink wrote the folder
+    result = run("fit", new, "--label", "y", "--out", tmp_path, "--force")
+    assert result.exit_code == 2
+    assert "which is read" in one_line(result)
+    assert new.read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["prediction", "probability", "P(x)"])
+def test_names_of_rows_do_not_give_way_to_predictions(model_folder, tmp_path, name):
+    puzzles().rename(columns={"sample": name}).to_csv(tmp_path / "new.csv", index=False)
+    result = run(
+        "predict", model_folder / "model.dsink", tmp_path / "new.csv", "--id", name, "--proba",
+        "-o", tmp_path / "p.csv",
+    )  # fmt: skip
+    assert result.exit_code == 2
+    assert f"column {name!r} cannot name the rows" in one_line(result)
+    assert not (tmp_path / "p.csv").exists()
+
+
+def test_a_column_of_lists_is_left_out(tmp_path):
+    table = puzzles().assign(path=[[1, i] for i in range(60)])
+    table.to_parquet(tmp_path / "train.parquet")
+    result = run(
+        "fit", tmp_path / "train.parquet", "--label", "y", "--id", "sample", "--folds", 2,
+        "--out", tmp_path / "out",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert "column 'path' is left out: it holds lists" in result.stderr

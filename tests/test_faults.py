@@ -51,6 +51,13 @@ class ModuleInterrupted(TinyModule):
     forward = interrupt
 
 
+class Pressed(Callback):
+    """The user loses patience at an epoch's end; this is what Python itself calls then."""
+
+    def on_epoch_end(self, net, **kwargs):
+        signal.default_int_handler(signal.SIGINT, None)
+
+
 class Stop(Callback):
     """Ends the training as skorch's callbacks do."""
 
@@ -68,9 +75,20 @@ def interrupted_net(**params):
         {"noise_aux": Interrupted()},
         {"imb_aux": interrupted_net()},
         {"imb_aux": make_pipeline(StandardScaler(), interrupted_net())},
+        {"imb_aux": tiny_net(callbacks=[Pressed()])},
+        {"noise_aux": NetClassifier(early_stopping=True, callbacks=[Pressed()])},
         {"target": interrupted_net()},
+        {"target": tiny_net(callbacks=[Pressed()])},
     ],
-    ids=["auxiliary", "net as auxiliary", "net in a pipeline", "target"],
+    ids=[
+        "auxiliary",
+        "net as auxiliary",
+        "net in a pipeline",
+        "net as auxiliary, at an epoch's end",
+        "classifier with a net, at an epoch's end",
+        "target",
+        "target, at an epoch's end",
+    ],
 )
 def test_ctrl_c_in_an_estimator(params):
     clf = quick().fit(X, Y).set_params(**params)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import shutil
+import signal
 import warnings
 
 import numpy as np
@@ -13,15 +14,19 @@ import torch
 from scipy import sparse
 from sklearn.base import clone
 from sklearn.datasets import load_digits, load_iris, load_wine, make_classification
+from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, cross_val_score, train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from skorch import NeuralNetClassifier
-from skorch.callbacks import Callback
+from skorch.callbacks import Callback, EpochTimer
 from torch import nn
 
-from sklearn_dsink import NetClassifier
+from sklearn_dsink import NetClassifier, _base_net
+from sklearn_dsink._base_net import StopAfter
+from sklearn_dsink._loss_epochs import LossEpochs
+from sklearn_dsink.imbalance import CRTClassifier, LWSClassifier
 from sklearn_dsink.losses import GCE, LOSSES, LogitAdjusted
 from sklearn_dsink.nets import (
     CosineHead,
@@ -30,8 +35,11 @@ from sklearn_dsink.nets import (
     default_batch_size,
     few_threads,
     make_net,
+    plain_history,
     quantile_bins,
 )
+from sklearn_dsink.noise import EarlyStoppedNet
+from sklearn_dsink.persistence import _own_parts
 
 QUICK = {"hidden_layer_sizes": (32,), "max_epochs": 10, "lr": 1e-2, "random_state": 0}
 
@@ -350,13 +358,78 @@ def test_callbacks_are_copied_and_may_stop_training(iris):
     assert not hasattr(callback, "seen_")
 
 
-def test_the_users_interrupt_is_not_swallowed(iris, monkeypatch):
-    def interrupt(self, *args, **kwargs):
-        raise KeyboardInterrupt
+def test_callbacks_may_stop_training_amid_an_epoch(iris):
+    class StopAtThird(Callback):
+        def on_batch_end(self, net, **kwargs):
+            if len(net.history) == 3:
+                raise KeyboardInterrupt
 
-    monkeypatch.setattr(CosineSchedule, "on_batch_begin", interrupt)
+    clf = NetClassifier(**QUICK, callbacks=[StopAtThird()]).fit(*iris)
+    assert clf.n_iter_ == len(clf.history_) == 2
+    clf.predict(iris[0])
+
+
+def ctrl_c(*args, **kwargs):
+    """Press it: this is what Python itself calls, between two instructions of a function."""
+    signal.default_int_handler(signal.SIGINT, None)
+
+
+# A callback of each net, which may do nothing else: the final one of EarlyStoppedNet has its own.
+@pytest.mark.parametrize("when", ["on_batch_begin", "on_batch_end", "on_epoch_end"])
+@pytest.mark.parametrize(
+    ("clf", "callback"),
+    [
+        (NetClassifier(**QUICK), CosineSchedule),
+        (NetClassifier(**QUICK, early_stopping=True), CosineSchedule),
+        (NetClassifier(**QUICK, callbacks=[EpochTimer()]), CosineSchedule),
+        (EarlyStoppedNet(**QUICK, cv=2), CosineSchedule),
+        (EarlyStoppedNet(**QUICK, cv=2), StopAfter),
+    ],
+    ids=["plain", "early stopping", "callbacks", "a fold", "after the folds"],
+)
+def test_the_users_interrupt_is_not_swallowed(clf, callback, when, iris, monkeypatch):
+    clf = clone(clf).fit(*iris)
+    with monkeypatch.context() as patch:
+        patch.setattr(callback, when, lambda self, *args, **kwargs: ctrl_c())
+        with pytest.raises(KeyboardInterrupt):
+            clf.fit(*iris)
+    with pytest.raises(NotFittedError):
+        clf.predict(iris[0])
+    assert clf.fit(*iris).score(*iris) > 0.8
+
+
+@pytest.mark.parametrize(
+    "press", [ctrl_c, signal.default_int_handler], ids=["in a function", "in the callback itself"]
+)
+def test_an_interrupt_amid_a_callback_is_the_users(press, iris):
+    class Busy(Callback):
+        def on_epoch_end(self, net, **kwargs):
+            press(signal.SIGINT, None)
+
     with pytest.raises(KeyboardInterrupt):
-        NetClassifier(**QUICK).fit(*iris)
+        NetClassifier(**QUICK, callbacks=[Busy()]).fit(*iris)
+
+
+@pytest.mark.parametrize("method", [CRTClassifier, LWSClassifier])
+def test_an_interrupt_in_the_second_stage_leaves_nothing_fitted(method, iris, monkeypatch):
+    clf = method(**QUICK)
+    monkeypatch.setattr("sklearn_dsink.imbalance._decoupled.class_aware_loader", ctrl_c)
+    with pytest.raises(KeyboardInterrupt):
+        clf.fit(*iris)
+    with pytest.raises(NotFittedError):
+        clf.predict(iris[0])
+
+
+def test_a_callback_that_earlier_pickles_name_is_found():
+    assert _base_net.LossEpochs is LossEpochs
+    assert _own_parts({"sklearn_dsink._base_net.LossEpochs"})
+
+
+def test_plain_history_has_an_entry_an_epoch_and_no_batches(iris):
+    net = NetClassifier(**QUICK).fit(*iris).net_
+    history = plain_history(net)
+    assert [epoch["epoch"] for epoch in history] == list(range(1, 11))
+    assert set(history[0]) == set(net.history[0]) - {"batches"}
 
 
 def test_a_loss_instance_is_copied(iris):

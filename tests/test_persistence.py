@@ -71,23 +71,6 @@ def test_the_loaded_model_is_the_saved_one(fitted, saved):
     assert loaded[-1].label_issues().equals(model[-1].label_issues())
 
 
-@pytest.mark.parametrize(
-    "index",
-    [
-        pd.Index(["p", "q"], name="plant"),
-        pd.RangeIndex(3, 5),
-        pd.DatetimeIndex(["2024-01-01", "2024-01-02"]),
-        pd.MultiIndex.from_tuples([("a", 1), ("b", 2)], names=["x", None]),
-    ],
-    ids=["text", "range", "dates", "two levels"],
-)
-def test_row_names_are_kept(tmp_path, index):
-    scaler = StandardScaler()
-    scaler.names = index
-    loaded = load_model(save_model(scaler, tmp_path / "model.dsink"))
-    pd.testing.assert_index_equal(loaded.names, index, exact="equiv")
-
-
 def test_a_series_among_the_parameters_is_kept(fitted, tmp_path):
     model, X = fitted
     clf, rows = copy.copy(model[-1]), model[:-1].transform(X)
@@ -174,7 +157,8 @@ def test_functions_of_the_package_are_not_trusted_with_its_classes():
 def test_a_foreign_type_is_named_and_refused_until_trusted(fitted, tmp_path):
     model, X = fitted
     own = Mine(max_iter=1000).fit(X, model.predict(X))
-    path = save_model(own, tmp_path / "mine.dsink")
+    with pytest.warns(UserWarning, match=r"mine\.dsink .* refuse it: test_persistence\.Mine\. "):
+        path = save_model(own, tmp_path / "mine.dsink")
     with pytest.raises(ValueError, match=r"types that are not trusted: .*test_persistence\.Mine"):
         load_model(path)
     assert (load_model(path, trusted=(f"{__name__}.Mine",)).predict(X) == own.predict(X)).all()
@@ -184,7 +168,8 @@ def test_a_foreign_type_is_named_and_refused_until_trusted(fitted, tmp_path):
 def test_code_in_a_file_is_refused_before_it_could_run(code, tmp_path):
     scaler = StandardScaler()
     scaler.code = code
-    path = save_model(scaler, tmp_path / "model.dsink")
+    with pytest.warns(UserWarning, match=rf"load_model will refuse it: .*{code.__name__}"):
+        path = save_model(scaler, tmp_path / "model.dsink")
     with pytest.raises(ValueError, match=rf"not trusted: .*{code.__name__}"):
         load_model(path)
 
@@ -205,7 +190,9 @@ def test_the_package_reads_no_pickle():
 def test_a_target_with_the_loader_of_torch_is_loaded(tmp_path):
     X, y = load_iris(return_X_y=True)
     clf = quick(noise_aux=GaussianNB()).fit(X, y)
-    loaded = load_model(save_model(clf, tmp_path / "m.dsink"), trusted=("_quick.TinyModule",))
+    with pytest.warns(UserWarning, match=r"trusted=\('_quick\.TinyModule',\)"):
+        path = save_model(clf, tmp_path / "m.dsink")
+    loaded = load_model(path, trusted=("_quick.TinyModule",))
     np.testing.assert_array_equal(loaded.predict_proba(X), clf.predict_proba(X))
 
 
@@ -244,6 +231,8 @@ def test_other_files_are_refused(tmp_path):
         load_model(path)
     with pytest.raises(FileNotFoundError):
         load_model(tmp_path / "nowhere.dsink")
+    with pytest.raises(ValueError, match=r"is a folder: give the model file itself"):
+        load_model(tmp_path)
 
 
 def test_a_failed_save_leaves_the_old_file(tmp_path, monkeypatch):

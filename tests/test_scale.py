@@ -18,7 +18,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.naive_bayes import GaussianNB
 
-from sklearn_dsink import DSinkClassifier, crossfit, inputs, jobs, label_model
+from sklearn_dsink import DSinkClassifier, _casting, crossfit, inputs, jobs, label_model
 from sklearn_dsink._arrays import is_mapped
 from sklearn_dsink.defaults import default_target
 from sklearn_dsink.folds import deal_folds
@@ -126,7 +126,7 @@ def test_mapped_rows_leave_nothing_of_their_size_in_memory(tmp_path, monkeypatch
     """Neither a copy of X nor a matrix of rows by classes: they are in files, as X is."""
     monkeypatch.setattr(label_model, "_MAX_ROWS", 1000)
     monkeypatch.setattr(jobs, "_PREDICTED_SIZE", 2**16)
-    monkeypatch.setattr(inputs, "_BLOCK_SIZE", 2**16)
+    monkeypatch.setattr(_casting, "_BLOCK_SIZE", 2**16)
     monkeypatch.setattr(inputs, "_MEDIAN_ROWS", 1000)
     n_rows, n_classes = 60_000, 40
     rng = np.random.default_rng(0)

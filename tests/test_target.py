@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import signal
 import weakref
 
 import numpy as np
@@ -17,10 +18,13 @@ from skorch.callbacks import Callback, EarlyStopping
 from torch import nn
 from torch.utils.data import DataLoader
 
+from sklearn_dsink import NetClassifier
 from sklearn_dsink.defaults import default_target
 from sklearn_dsink.iterators import TensorIterator
+from sklearn_dsink.losses import GCE, LDAM, ClassBalanced, CrossEntropy
 from sklearn_dsink.target import (
     DistillationLoss,
+    RenewSurrogate,
     fit_target,
     log_probabilities,
     module_outputs,
@@ -226,9 +230,11 @@ def test_a_loader_of_the_nets_own_works():
 
 
 class Interrupt(Callback):
+    """Press Ctrl-C at the end of the second epoch, by what Python itself calls then."""
+
     def on_epoch_end(self, net, **kwargs):
         if len(net.history) == 2:
-            raise KeyboardInterrupt
+            signal.default_int_handler(signal.SIGINT, None)
 
 
 def test_ctrl_c_reaches_the_user():
@@ -242,6 +248,72 @@ def test_early_stopping_ends_the_training():
     stop = EarlyStopping("train_loss", patience=1, threshold=10.0)
     net, _, _ = train(tiny_net(max_epochs=50, callbacks=[stop]))
     assert 1 < len(net.history) < 50
+
+
+def test_callbacks_may_end_the_training():
+    class Stop(Callback):
+        def on_epoch_end(self, net, **kwargs):
+            if len(net.history) == 2:
+                raise KeyboardInterrupt
+
+    net, _, _ = train(tiny_net(callbacks=[Stop()]))
+    assert len(net.history) == 2
+    assert not any(isinstance(callback, RenewSurrogate) for _, callback in net.callbacks_)
+
+
+class Noted(CrossEntropy):
+    """Write down what it is told of the epochs."""
+
+    told: list[tuple[int, int]] = []
+
+    def set_epoch(self, epoch, n_epochs):
+        self.told.append((epoch, n_epochs))
+
+
+def test_a_scheduled_base_loss_is_told_the_epochs_that_a_net_of_its_own_is():
+    Noted.told.clear()
+    NetClassifier(Noted(), max_epochs=4, random_state=0).fit(X, Y)
+    expected = list(Noted.told)
+    Noted.told.clear()
+    net, _, _ = train(tiny_net(max_epochs=4), base_loss=Noted())
+    assert Noted.told == expected == [(epoch, 4) for epoch in range(4)]
+    train(net, further=True)
+    assert Noted.told[4:] == [(epoch, 4) for epoch in range(4, 8)]
+
+
+class Phases(Callback):
+    """Write down in which epochs a loss is in its second phase."""
+
+    seen: list[bool] = []
+
+    def on_batch_begin(self, net, **kwargs):
+        loss = net.criterion_.base_loss
+        self.seen.append(getattr(loss, "weighing", None) or getattr(loss, "truncating", False))
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [ClassBalanced(LDAM(), start=0.5), GCE(truncation=0.5, truncate_from=0.5)],
+    ids=["LDAM-DRW", "truncated GCE"],
+)
+def test_the_phases_of_a_base_loss_begin_when_they_should(loss):
+    Phases.seen.clear()
+    net = tiny_net(max_epochs=4, batch_size=len(X), callbacks=[Phases()])
+    net, _, _ = train(net, base_loss=loss)
+    assert Phases.seen == [False, False, True, True]
+    train(net, further=True)
+    assert Phases.seen[4:] == [True] * 4, "and do not end where a training goes on"
+
+
+def test_the_weights_of_a_base_loss_move_the_net_once_they_begin():
+    def weights(start):
+        loss = ClassBalanced(start=start)
+        net, _, _ = train(tiny_net(max_epochs=4), base_loss=loss, alpha=0.0)
+        return torch.cat([p.detach().flatten() for p in net.module_.parameters()])
+
+    from_the_first, late, never = weights(0.0), weights(0.5), weights(1.0)
+    assert not torch.equal(late, never)
+    assert not torch.equal(late, from_the_first)
 
 
 def test_callbacks_see_the_renewal_and_the_fitted_net_forgets_the_data():

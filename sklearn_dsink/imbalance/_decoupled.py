@@ -13,8 +13,9 @@ from torch import nn
 from torch.utils.data import BatchSampler, DataLoader, WeightedRandomSampler
 
 from .._base_net import BaseNetClassifier
+from .._interrupts import train_net
 from ..losses import CrossEntropy, SampleLoss
-from ..nets import CosineSchedule, few_threads, softmax_of_logits
+from ..nets import CosineSchedule, few_threads, plain_history, softmax_of_logits
 
 
 class DecoupledNetClassifier(BaseNetClassifier):
@@ -134,11 +135,5 @@ def train_head(
         verbose=net.verbose,
         **options,
     )
-    trainer.fit(features, codes)
-    if len(trainer.history) < max_epochs:
-        # skorch swallows it.
-        raise KeyboardInterrupt
-    return [
-        {key: value for key, value in epoch.items() if key != "batches"}
-        for epoch in trainer.history.to_list()
-    ]
+    train_net(trainer, features, codes)
+    return plain_history(trainer)

@@ -5,7 +5,8 @@ logits of shape (n_samples, n_classes) and int64 labels. With p the softmax of t
 the label, formulas below speak of p_y; they are computed from log p, so that no value or gradient
 is lost where p_y is 0 or 1.
 
-Besides ``forward`` a loss may use two hooks, which :class:`~sklearn_dsink.NetClassifier` calls:
+Besides ``forward`` a loss may use two hooks, which :class:`~sklearn_dsink.NetClassifier`, and
+:class:`~sklearn_dsink.DSinkClassifier` for its `base_loss`, call:
 ``prepare(class_counts, n_samples)`` once before training, ``set_epoch(epoch, n_epochs)`` before
 each epoch. A loss with ``needs_index`` receives the training row of each sample as a third
 argument. :class:`WeightedMean` makes a loss a criterion for skorch.

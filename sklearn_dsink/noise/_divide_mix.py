@@ -48,27 +48,25 @@ def clean_probabilities(
     >>> clean_probabilities(losses).round(2)
     array([1., 1., 1., 0., 0.])
     """
-    clean = _lower_component(losses, losses)
+    clean = _lower_component(losses)
     if labels is not None:
         for label in np.unique(labels):
             rows = labels == label
             if rows.sum() >= _MIN_MIXTURE_ROWS:
-                clean[rows] = _lower_component(losses[rows], losses[rows])
+                clean[rows] = _lower_component(losses[rows])
     return clean
 
 
-def _lower_component(
-    fit_on: npt.NDArray[np.floating[Any]], losses: npt.NDArray[np.floating[Any]]
-) -> FloatArray:
-    low, spread = float(fit_on.min()), float(np.ptp(fit_on))
+def _lower_component(losses: npt.NDArray[np.floating[Any]]) -> FloatArray:
+    low, spread = float(losses.min()), float(np.ptp(losses))
     if spread < 1e-6:  # nothing to tell apart: all labels are taken as right
         return np.ones(len(losses))
-    scaled = ((fit_on - low) / spread)[:, None]
+    scaled = ((losses - low) / spread)[:, None]
     # Starting from the extremes needs no random draws, and finds the split where there is one.
     mixture = GaussianMixture(
         2, means_init=[[0.0], [1.0]], reg_covar=5e-4, tol=1e-2, max_iter=100, random_state=0
     ).fit(scaled)
-    proba: FloatArray = mixture.predict_proba(((losses - low) / spread)[:, None])
+    proba: FloatArray = mixture.predict_proba(scaled)
     return proba[:, int(mixture.means_.argmin())]
 
 

@@ -1,0 +1,115 @@
+"""Columns of a data frame, of pandas or polars, as arrays; what cannot be read is named."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date, timedelta
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+# Texts, in lower case, that stand for a missing value, as in pandas and skrub.
+_MISSING_TEXTS = {
+    *("", "?", "...", "null", "none", "na", "n/a", "#na", "#n/a", "#n/a n/a", "<na>", "nat"),
+    *("nan", "-nan", "1.#qnan", "-1.#qnan", "1.#ind", "-1.#ind"),
+}
+
+
+def is_frame(X: Any) -> bool:
+    """Whether X is a data frame (pandas, polars) rather than an array or a sparse matrix."""
+    return hasattr(X, "columns")
+
+
+def column_values(frame: Any, name: Any) -> npt.NDArray[Any]:
+    """Give a column as numpy reads it, nullable numbers as float64."""
+    column = frame[name]
+    is_nullable = isinstance(column, pd.Series) and pd.api.types.is_extension_array_dtype(column)
+    if is_nullable and pd.api.types.is_numeric_dtype(column) and column.dtype.kind != "c":
+        return column.to_numpy(dtype=np.float64, na_value=np.nan)
+    return np.asarray(column)
+
+
+def all_numeric(frame: Any) -> bool:
+    """Whether a frame holds numbers and bools alone."""
+    return all(column_values(frame, name).dtype.kind in "fiub" for name in frame.columns)
+
+
+def read_numbers(frame: Any, name: Any) -> npt.NDArray[np.float64]:
+    """Give a column of numbers, or of texts that are numbers, with NaN for missing values.
+
+    Raises
+    ------
+    ValueError
+        If another value is there; it is named.
+    """
+    values = column_values(frame, name)
+    if values.dtype.kind in "fiub":
+        return values.astype(np.float64, copy=False)
+    numbers = pd.to_numeric(pd.Series(values).astype(object), errors="coerce").to_numpy(np.float64)
+    _require_read(frame, name, np.isnan(numbers), "number")
+    return numbers
+
+
+def require_all_read(vectorizer: Any, frame: Any, encoded: Any) -> None:
+    """Refuse numbers and dates that a fitted TableVectorizer of skrub could not read.
+
+    It takes them for missing values, without a word.
+
+    Parameters
+    ----------
+    vectorizer : TableVectorizer
+        Fitted.
+    frame : dataframe
+        What it was given.
+    encoded : dataframe
+        What it made of it.
+
+    Raises
+    ------
+    ValueError
+        If a value is given that came out as missing.
+    """
+    names = dict(zip(vectorizer.feature_names_in_, frame.columns, strict=True))
+    for kind, what in (("numeric", "number"), ("datetime", "date")):
+        for column in vectorizer.kind_to_columns_[kind]:
+            # The parts of a date are all there, or none is.
+            read = encoded[vectorizer.input_to_outputs_[column][0]]
+            _require_read(frame, names[column], np.isnan(np.asarray(read)), what)
+
+
+def _require_read(frame: Any, name: Any, missing: npt.NDArray[np.bool_], what: str) -> None:
+    rows = np.flatnonzero(missing)
+    values = np.asarray(frame[name])[rows]
+    given = ~pd.isna(values)
+    for row, value in zip(rows[given], values[given], strict=True):
+        if str(value).strip().lower() not in _MISSING_TEXTS:
+            raise ValueError(
+                f"Column {name!r} held {what}s in fit, and {str(value)!r} in row {row} cannot be "
+                f"read as one. Write each {what} as in fit, and NaN or None where it is missing."
+            )
+
+
+def with_columns(frame: Any, columns: Mapping[Any, Any]) -> Any:
+    """Give a frame with other values in some of its columns; the frame itself stays as it was."""
+    if isinstance(frame, pd.DataFrame):
+        frame = frame.copy(deep=False)
+        for name, values in columns.items():
+            frame[name] = values
+        return frame
+    series = [type(frame[name])(name, values) for name, values in columns.items()]
+    return frame.with_columns(series)
+
+
+def with_numpy_times(frame: Any) -> Any:
+    """Give a frame whose dates and durations are numpy's; skrub does not read pyarrow's."""
+    if not isinstance(frame, pd.DataFrame):
+        return frame
+    times = {
+        name: column.array.__arrow_array__().to_pandas(date_as_object=False).array
+        for name, column in frame.items()
+        if isinstance(column.dtype, pd.ArrowDtype)
+        and issubclass(column.dtype.type, (date, timedelta))
+    }
+    return with_columns(frame, times) if times else frame
