@@ -268,7 +268,8 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
         -------
         names : ndarray of str of shape (n_features_out,), dtype object
             Those of X, or skrub's where other columns than numbers were encoded; then
-            ``missingindicator_...`` for each column with gaps.  ``truncatedsvd0``, ... if projected.
+            ``missingindicator_...`` for each column with gaps.  If projected,
+            ``truncatedsvd0``, ...
         """
         check_is_fitted(self)
         names = _check_feature_names_in(self, input_features)
