@@ -104,13 +104,14 @@ def make_folds(
             )
         return deal_folds(y, int(cv), rng, sample_weight)
     try:
-        folds = list(check_cv(cv, y, classifier=True).split(X, y, **(split_params or {})))
+        splits = list(check_cv(cv, y, classifier=True).split(X, y, **(split_params or {})))
     except ValueError as error:
         raise ValueError(
             f"cv={cv!r} cannot split the rows: {error} Where it needs groups, give the splits "
             "themselves, cv=list(splitter.split(X, y, groups)), or enable metadata routing and "
             "call fit(X, y, groups=groups)."
         ) from error
+    folds = [(np.unique(train), np.asarray(test)) for train, test in splits]  # lists, too
     times_tested = np.bincount(np.concatenate([test for _, test in folds]), minlength=len(y))
     if len(times_tested) != len(y) or np.any(times_tested != 1):
         raise ValueError(

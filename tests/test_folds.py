@@ -69,6 +69,7 @@ def test_what_cv_may_be(cv, rng):
     if cv is None:
         assert folds is None
     else:
+        assert all(isinstance(part, np.ndarray) for fold in folds for part in fold)
         tested = np.concatenate([test for _, test in folds])
         np.testing.assert_array_equal(np.sort(tested), range(n_rows))
 

@@ -355,8 +355,9 @@ def test_plain_array_after_a_frame_warns_as_scikit_learn_does():
         StratifiedKFold(3, shuffle=True, random_state=0),
         GroupKFold(3),
         list(StratifiedKFold(2).split(X, Y)),
+        [(train.tolist(), test.tolist()) for train, test in StratifiedKFold(3).split(X, Y)],
     ],
-    ids=["splitter", "groups", "iterable"],
+    ids=["splitter", "groups", "iterable", "lists"],
 )
 def test_splitters(cv):
     if isinstance(cv, GroupKFold):

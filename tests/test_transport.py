@@ -438,6 +438,8 @@ def test_potentials_have_mean_zero():
         ({"tol": 0}, "tol must be"),
         ({"max_iter": 1.5}, "max_iter must be an integer"),
         ({"relaxation": -1}, "relaxation must be"),
+        ({"block_size": 0}, "block_size must be an integer > 0"),
+        ({"block_size": 1.5}, "block_size must be an integer > 0"),
     ],
 )
 def test_bad_input_is_named(solver, change, message):
@@ -503,9 +505,3 @@ def test_rows_of_weight_0_say_nothing_where_a_class_is_out_of_reach(solver):
     alone = solve(scores[:2], [0.5, 0.5], solver=solver)
     assert_allclose(result.potentials, alone.potentials)
     assert_allclose(alone.potentials, [-500, 500])
-
-
-@pytest.mark.parametrize("block_size", [-5, 0, 1.5])
-def test_block_size_is_a_number_of_rows(block_size):
-    with pytest.raises(ValueError, match="block_size must be an integer > 0"):
-        solve(np.zeros((4, 2)), [0.5, 0.5], block_size=block_size)
