@@ -25,11 +25,7 @@ from sklearn_dsink._base_net import StopAfter
 from sklearn_dsink._loss_epochs import LossEpochs
 from sklearn_dsink.imbalance import CRTClassifier, LWSClassifier
 from sklearn_dsink.losses import GCE, LOSSES, LogitAdjusted
-from sklearn_dsink.nets import (
-    CosineSchedule,
-    make_net,
-    plain_history,
-)
+from sklearn_dsink.nets import CosineSchedule, make_net, plain_history
 from sklearn_dsink.noise import EarlyStoppedNet
 from sklearn_dsink.persistence import _own_parts
 

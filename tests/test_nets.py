@@ -24,14 +24,6 @@ from sklearn_dsink.nets import (
     quantile_bins,
 )
 
-QUICK = {"hidden_layer_sizes": (32,), "max_epochs": 10, "lr": 1e-2, "random_state": 0}
-
-
-@pytest.fixture(scope="module")
-def iris():
-    X, y = load_iris(return_X_y=True)
-    return X.astype(np.float32), y
-
 
 def test_net_is_head_of_features():
     net = TabularNet(4, 3, hidden_layer_sizes=(8, 6)).eval()
@@ -106,8 +98,9 @@ def test_bins_follow_the_quantiles_of_a_sample_of_rows():
 # --- make_net -----------------------------------------------------------------------------
 
 
-def test_make_net_trains_a_plain_criterion(iris):
-    X, y = iris
+def test_make_net_trains_a_plain_criterion():
+    X, y = load_iris(return_X_y=True)
+    X = X.astype(np.float32)
     with torch.random.fork_rng():
         torch.manual_seed(0)
         net = make_net(
