@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -218,10 +218,12 @@ def _fit(
     quiet: bool,
 ) -> dict[str, Any]:
     from . import _tables
+    from .report import ISSUE_TITLES
 
     if out.exists() and not force:  # before the work, not after it
         raise FileExistsError(f"{out} is there already; --force replaces it.")
     _check_keeps(out, data, *([test] if test else []))
+    _check_names_rows(id_column, ISSUE_TITLES, data.name)
     table = _tables.read_table(data, [label, *([id_column] if id_column else []), *drop])
     labels = _tables.labels_of(table, label)
     features = table.drop(columns={label, *([id_column] if id_column else []), *drop})
@@ -375,12 +377,10 @@ def _predict(model: Path, data: Path, out: Path, id_column: str | None, proba: b
     columns = {"prediction": classes[best], "probability": chances.max(axis=1)}
     if proba:
         columns |= {f"P({label})": chances[:, i] for i, label in enumerate(classes)}
-    if id_column in columns:
-        raise ValueError(
-            f"column {id_column!r} cannot name the rows, for the output has a column of that name "
-            f"already; rename it in {data.name}."
-        )
+    _check_names_rows(id_column, columns, data.name)
     names = {id_column: table[id_column]} if id_column else {"row": range(1, len(table) + 1)}
+    # Whole numbers with gaps are floats in a Parquet file, and are to be written as they were.
+    names = {name: pd.Series(rows).convert_dtypes() for name, rows in names.items()}
     result = pd.DataFrame(names | columns)
     with replacing(out) as temporary:
         if out.suffix.lower() == ".csv":
@@ -388,6 +388,15 @@ def _predict(model: Path, data: Path, out: Path, id_column: str | None, proba: b
         else:
             result.to_parquet(temporary, index=False)
     return len(result)
+
+
+def _check_names_rows(id_column: str | None, columns: Collection[str], where: str) -> None:
+    """Raise ValueError if the output has a column of the name of the one that names the rows."""
+    if id_column in columns:
+        raise ValueError(
+            f"column {id_column!r} cannot name the rows, for the output has a column of that name "
+            f"already; rename it in {where}."
+        )
 
 
 def _demo(out: Path, seed: int, force: bool) -> None:

@@ -29,16 +29,18 @@ _LEAST_COLUMNS = 8
 def default_noise_aux(n_features: int) -> Any:
     """Return extremely randomized trees, whose averages wrong labels hardly move."""
     columns = max(isqrt(n_features), _LEAST_COLUMNS)
-    return make_pipeline(
-        TabularEncoder(sparse_output=True),
-        SmoothClipper(),
-        ExtraTreesClassifier(100, min_samples_leaf=2, max_features=columns),
-    )
+    return _over_columns(ExtraTreesClassifier(100, min_samples_leaf=2, max_features=columns))
 
 
 def default_imb_aux() -> Any:
     """Return a kernel classifier in which rare classes and telling columns weigh more."""
-    return make_pipeline(TabularEncoder(sparse_output=True), SmoothClipper(), KernelClassifier())
+    return _over_columns(KernelClassifier())
+
+
+def _over_columns(classifier: Any) -> Any:
+    """Return a pipeline that encodes columns, whatever ``transform_output`` is configured."""
+    columns = make_pipeline(TabularEncoder(sparse_output=True), SmoothClipper(), classifier)
+    return columns.set_output(transform="default")
 
 
 def default_target(inputs: Any, n_classes: int) -> NeuralNetClassifier:

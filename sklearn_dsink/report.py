@@ -21,7 +21,8 @@ from ._files import replacing
 from .inspection import GROUPS, class_summary, fitted, noisy_pairs
 
 _LIBRARIES = ("sklearn_dsink", "sklearn", "torch", "skorch", "ot", "numpy", "pandas")
-_ISSUE_TITLES = {
+#: The columns of a table of label issues, and what the report calls them.
+ISSUE_TITLES = {
     "given_label": "given",
     "suggested_label": "suggested",
     "quality": "quality",
@@ -294,7 +295,7 @@ def _issue_columns(issues: pd.DataFrame) -> list[dict[str, str]]:
     columns = [{"title": _short(issues.index.name or "row", 40), "kind": "text"}]
     for name in issues.columns:
         kind = "number" if issues[name].dtype.kind == "f" else "text"
-        columns.append({"title": _ISSUE_TITLES.get(name, name), "kind": kind})
+        columns.append({"title": ISSUE_TITLES.get(name, name), "kind": kind})
     return columns
 
 
@@ -306,7 +307,7 @@ def _issue_row(issues: pd.DataFrame, position: int) -> dict[str, Any]:
     cells = [plain | {"title": head, "text": name}]
     for column in issues.columns:
         value = row[column]
-        cell = plain | {"title": _ISSUE_TITLES.get(column, column), "whole": column == "group"}
+        cell = plain | {"title": ISSUE_TITLES.get(column, column), "whole": column == "group"}
         if column == "is_issue":
             cell |= {"text": "look" if value else "", "flag": bool(value)}
         elif issues[column].dtype.kind == "f" and column.endswith(("proba", "quality")):

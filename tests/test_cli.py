@@ -369,6 +369,29 @@ def test_names_of_rows_do_not_give_way_to_predictions(model_folder, tmp_path, na
     assert not (tmp_path / "p.csv").exists()
 
 
+@pytest.mark.parametrize("name", ["quality", "imb_proba"])
+def test_names_of_rows_do_not_give_way_to_label_issues(tmp_path, monkeypatch, name):
+    monkeypatch.setattr(cli, "_fit_into", None)  # it is said before the fit
+    puzzles().rename(columns={"sample": name}).to_csv(tmp_path / "train.csv", index=False)
+    result = run(
+        "fit", tmp_path / "train.csv", "--label", "y", "--id", name, "--out", tmp_path / "out"
+    )
+    assert result.exit_code == 2
+    assert f"column {name!r} cannot name the rows" in one_line(result)
+
+
+def test_numbers_that_name_rows_stay_whole_where_some_are_missing(model_folder, tmp_path):
+    new = puzzles().assign(number=lambda t: t.index.to_series().where(t.index != 1))
+    new.to_parquet(tmp_path / "new.parquet")
+    result = run(
+        "predict", model_folder / "model.dsink", tmp_path / "new.parquet", "--id", "number",
+        "-o", tmp_path / "p.csv",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    lines = (tmp_path / "p.csv").read_text().splitlines()
+    assert [line.split(",")[0] for line in lines[1:4]] == ["0", "", "2"]
+
+
 def test_a_column_of_lists_is_left_out(tmp_path):
     table = puzzles().assign(path=[[1, i] for i in range(60)])
     table.to_parquet(tmp_path / "train.parquet")

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
+import sklearn
+from scipy import sparse
 from sklearn.ensemble import ExtraTreesClassifier
 from sklearn.metrics import balanced_accuracy_score
 
@@ -46,6 +49,16 @@ def test_trees_of_a_wide_table_look_at_the_root_of_its_columns():
     X, y = np.random.default_rng(0).normal(size=(40, 400)), np.arange(40) % 2
     forest = clf.fit(X, y).noise_aux_[-1]
     assert forest.max_features == 20
+
+
+@pytest.mark.parametrize("default", [default_noise_aux(5), default_imb_aux()])
+def test_sparse_input_works_where_scikit_learn_is_to_put_out_frames(default):
+    X = sparse.random(60, 5, density=0.5, random_state=0, format="csr")
+    y = np.arange(60) % 2
+    expected = prepare(default, np.random.RandomState(0)).fit(X, y).predict_proba(X)
+    with sklearn.config_context(transform_output="pandas"):
+        model = prepare(default, np.random.RandomState(0)).fit(X, y)
+        np.testing.assert_array_equal(model.predict_proba(X), expected)
 
 
 def test_both_can_be_fitted_a_second_time():

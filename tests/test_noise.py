@@ -18,6 +18,7 @@ from sklearn.model_selection import GridSearchCV, train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
+from skorch.callbacks import Callback
 
 from sklearn_dsink import DSinkClassifier
 from sklearn_dsink.datasets import flip_labels
@@ -264,6 +265,16 @@ def test_early_stopping_takes_the_minimum_of_the_validation_curve(noisy_iris):
     assert clf.best_epoch_ == clf.validation_curve_.argmin() + 1
     assert clf.n_iter_ == clf.best_epoch_ < 40
     assert "valid_loss" not in clf.history_[0]
+
+
+def test_early_stopping_without_an_epoch_says_so(noisy_iris):
+    class StopAtOnce(Callback):
+        def on_batch_end(self, net, **kwargs):
+            raise KeyboardInterrupt
+
+    X, y, _ = noisy_iris
+    with pytest.raises(ValueError, match="no epoch to choose: one of its callbacks ended"):
+        EarlyStoppedNet(callbacks=[StopAtOnce()], random_state=0).fit(X, y)
 
 
 # --- Neighbours ---------------------------------------------------------------------------

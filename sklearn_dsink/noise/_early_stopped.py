@@ -127,6 +127,11 @@ class EarlyStoppedNet(BaseNetClassifier):
                 )
             super()._fit_net(X, codes, weight, seed, valid=test.astype(np.int64))
             losses = [epoch["valid_loss"] for epoch in self.history_]
+            if not losses:
+                raise ValueError(
+                    "EarlyStoppedNet has no epoch to choose: one of its callbacks ended the "
+                    "training before the end of the first."
+                )
             # Callbacks of the user's may end a fold early; its last loss stands for the rest.
             losses += [losses[-1]] * (self.max_epochs - len(losses))
             curve += weight[test].sum() * np.asarray(losses, dtype=np.float64)
