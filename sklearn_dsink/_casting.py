@@ -13,7 +13,7 @@ from ._arrays import empty_beside
 from ._columns import column_values, is_frame, read_numbers, with_columns
 
 # Entries looked at together, so that nothing of the size of X is made on the way.
-_BLOCK_SIZE = 2**22
+_BLOCK_SIZE = 2**18
 # Beyond it a number is "huge" and no more; float32 still has room to add some of these up.
 _LIMITS = -1e37, 1e37
 # Below it float32 has few digits left, or none.

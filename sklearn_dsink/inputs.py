@@ -210,8 +210,10 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
             ).fit(values)
         else:  # rows with gaps may still come at prediction
             some = values[:: max(1, values.shape[0] // _MEDIAN_ROWS)]
-            is_sparse = sparse.issparse(some)
-            self._median = csc_median_axis_0(some.tocsc()) if is_sparse else np.median(some, 0)
+            if sparse.issparse(some):
+                self._median = csc_median_axis_0(some.tocsc())
+            else:  # column by column, for each is copied
+                self._median = np.array([np.median(column) for column in some.T])
         values = self._fill(values)
         if sparse.issparse(values) and X.shape[1] > _WIDEST_DENSE:
             n_components = min(_N_COMPONENTS, X.shape[0])
