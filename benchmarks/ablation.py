@@ -51,7 +51,6 @@ CELLS = [
     "digits-IF50-pair0.2",
     "satimage-IF50-symmetric0.4",
     "optdigits-IF100-pair0.2",
-    "page_blocks-own-pair0.2",
 ]
 
 BALANCED_FOREST = BalancedRandomForestClassifier(

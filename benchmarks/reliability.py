@@ -40,7 +40,10 @@ sys.path.insert(0, str(ROOT / "tests"))
 from _problems import FLAGS, LABELS, RECIPES, SCALES, WEIGHTS, Problem, outcome, short_target
 
 #: Tests that break something from outside, or look for what it left behind.
-FAULTS = ("faults", "bad_input", "checkpoint", "concurrency", "persistence", "report", "limits")
+FAULTS = (
+    *("faults", "bad_input", "checkpoint", "concurrency", "limits", "report"),
+    *("persistence", "persistence_pandas", "persistence_types"),
+)
 
 
 def random_problem(rng):
