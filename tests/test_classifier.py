@@ -193,6 +193,15 @@ def test_rows_of_no_weight_do_not_count():
     assert clf.surrogate_labels_.shape == (len(garbage), 3)
 
 
+@pytest.mark.parametrize("container", [np.asarray, pd.DataFrame])
+def test_rows_of_no_weight_do_not_move_the_targets_scales(container):
+    garbage = np.vstack([X, np.full((3, X.shape[1]), 1e7)])
+    weight = np.repeat([1.0, 0.0], [len(X), 3])
+    clf = DSinkClassifier(LogisticRegression(), GaussianNB(), combine=False, cv=2, random_state=0)
+    clf.fit(container(garbage), np.append(Y, Y[:3]), sample_weight=weight)
+    assert clf.score(container(X), TRUE) > 0.8
+
+
 def test_a_class_of_no_weight_is_still_a_class():
     clf = quick().fit(X, Y, sample_weight=(Y != "cow").astype(float))
     np.testing.assert_array_equal(clf.classes_, NAMES)

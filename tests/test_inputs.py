@@ -162,6 +162,7 @@ def test_rows_of_a_sparse_matrix_may_come_dense_later_and_with_gaps(n_columns, s
             first = found[0].toarray() if sparse.issparse(found[0]) else found[0]
             np.testing.assert_allclose(first, found[1], atol=1e-5)
             assert np.isfinite(first).all()
+            assert found[0].dtype == found[1].dtype == np.float32
 
 
 def test_entries_of_a_sparse_matrix_that_are_there_twice_are_added_up():

@@ -63,6 +63,7 @@ from torch import nn
 from xgboost import XGBClassifier
 
 from sklearn_dsink import DSinkClassifier, _parameters
+from sklearn_dsink.imbalance import KernelClassifier
 from sklearn_dsink.inputs import TabularEncoder
 
 NAMES = ["ant", "bee", "cow"]
@@ -398,6 +399,18 @@ def test_routed_sample_weight_reaches_the_auxiliaries_that_ask_for_it():
     np.testing.assert_allclose(clf.noise_aux_.coef_, plain.noise_aux_.coef_)
     unweighted = GaussianNB().fit(X, Y)
     np.testing.assert_allclose(clf.imb_aux_.class_prior_, unweighted.class_prior_)
+
+
+def test_rows_of_no_weight_teach_no_auxiliary_that_asks_for_no_weights():
+    wrong = np.roll(NAMES, 1)[np.searchsorted(NAMES, Y)]
+    rows, labels = np.vstack([X, X, X]), np.concatenate([Y, wrong, wrong])
+    weight = np.repeat([1.0, 0.0], [len(X), 2 * len(X)])
+    with routing():
+        imb_aux = KernelClassifier().set_fit_request(sample_weight=False)
+        clf = quick(noise_aux=FrozenEstimator(GaussianNB().fit(X, Y)), imb_aux=imb_aux, cv=3)
+        clf.fit(rows, labels, sample_weight=weight)
+    said = clf.classes_[clf.imb_aux_proba_[: len(X)].argmax(axis=1)]
+    assert np.mean(said == Y) > 0.7
 
 
 def test_routing_through_a_grid_search(short_default_target):

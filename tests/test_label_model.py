@@ -165,6 +165,26 @@ def test_a_part_of_the_entries_finds_about_the_exponents_of_all(monkeypatch):
     assert (part.exponents != every.exponents).all()
 
 
+def test_a_part_of_many_rows_hears_of_a_rare_class_as_all_do(monkeypatch):
+    """Rows that are taken stand for all: what is added as so many rows weighs no more."""
+    rng = np.random.default_rng(0)
+    true = rng.integers(4, size=40_000)
+    true[:400] = 4
+    sure = rng.normal(size=(len(true), 5))
+    sure[np.arange(len(true)), true] += 3
+    y = np.where((true == 4) & (rng.random(len(true)) < 0.5), 0, true)
+    scores = [smooth_log(softmax(2 * sure, axis=1))]
+    models = []
+    for most in (10**6, 4000):
+        monkeypatch.setattr(label_model, "_MAX_ROWS", most)
+        models.append(fit_label_model(scores, y))
+    every, part = models
+    assert part.noise_matrix[4, 0] == pytest.approx(every.noise_matrix[4, 0], abs=0.08)
+    np.testing.assert_array_equal(part.given_share, every.given_share)
+    found = [recall_score(true, model.posterior.argmax(axis=1), average=None) for model in models]
+    assert found[1][4] > found[0][4] - 0.03
+
+
 def test_weights_of_one_change_nothing():
     _, y, _, probas = simulate(n_rows=200)
     scores = [smooth_log(proba) for proba in probas]

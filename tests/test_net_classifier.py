@@ -134,6 +134,17 @@ def test_samples_of_weight_zero_are_left_out(iris):
     )
 
 
+def test_samples_of_weight_zero_do_not_count_for_class_weights(iris):
+    X, y = iris
+    weight = np.where(y == 0, np.arange(150) % 5 == 0, 1).astype(float)
+    clf = NetClassifier(**QUICK, class_weight="balanced")
+    weighted = clone(clf).fit(X, y, sample_weight=weight)
+    without = clone(clf).fit(X[weight > 0], y[weight > 0])
+    np.testing.assert_allclose(
+        weighted.predict_proba(X), without.predict_proba(X), rtol=1e-4, atol=1e-6
+    )
+
+
 def test_weights_and_class_weights_move_the_decision():
     rng = np.random.default_rng(0)
     y = np.r_[np.zeros(180, int), np.ones(20, int)]

@@ -13,6 +13,7 @@ from sklearn.metrics import balanced_accuracy_score
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
 
+from sklearn_dsink import DSinkClassifier
 from sklearn_dsink.crossfit import fit_auxiliaries
 from sklearn_dsink.datasets import flip_labels, make_long_tailed
 from sklearn_dsink.evidence import gather_evidence
@@ -85,6 +86,25 @@ def test_full_balance_gives_all_classes_the_same_weight():
     posterior = np.repeat(np.eye(3), [50, 10, 2], axis=0)
     _, labels, weight = weighted_copies(posterior, balance=1.0)
     np.testing.assert_allclose(np.bincount(labels, weights=weight), 62 / 3)
+
+
+def test_a_row_of_weight_5_is_balanced_as_five_rows_are():
+    posterior = np.repeat(np.eye(2), [50, 10], axis=0)
+    times = np.repeat([1, 5], [50, 10])
+    copies = weighted_copies(posterior, balance=0.5, sample_weight=times.astype(float))
+    repeated = weighted_copies(np.repeat(posterior, times, axis=0), balance=0.5)
+    totals = [np.bincount(labels, weights=weight) for _, labels, weight in (copies, repeated)]
+    np.testing.assert_allclose(*totals)
+
+
+def test_where_nothing_can_be_fitted_again_no_pairs_of_folds_are_left_out(monkeypatch):
+    fits, fit = [], KNeighborsClassifier.fit
+    monkeypatch.setattr(
+        KNeighborsClassifier, "fit", lambda self, X, y: fits.append(len(y)) or fit(self, X, y)
+    )
+    clf = DSinkClassifier(KNeighborsClassifier(), KNeighborsClassifier(3), cv=4, refine=True)
+    clf.fit(X, GIVEN)
+    assert len(fits) == 2 * (1 + 4)
 
 
 def test_only_what_takes_weights_and_is_not_frozen_is_fitted_again():

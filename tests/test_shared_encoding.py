@@ -58,11 +58,20 @@ def test_a_table_is_learnt_from_as_its_encoded_rows_are(refine):
     )
 
 
-def test_the_auxiliaries_share_one_fit_of_the_encoder(n_encoder_fits):
+def test_auxiliaries_and_target_share_one_fit_of_the_encoder(n_encoder_fits):
     X, y = mixed_table()
     clf = small(refine=True).fit(X, y)
-    assert n_encoder_fits == [len(X), len(X)]  # one for the auxiliaries, one for the target
-    assert clf.noise_aux_[0] is clf.imb_aux_[0]
+    assert n_encoder_fits == [len(X)]
+    assert clf.noise_aux_[0] is clf.imb_aux_[0] is clf.encoder_
+
+
+def test_a_table_is_encoded_once_for_a_prediction(monkeypatch):
+    X, y = mixed_table()
+    clf = small(refine=True).fit(X, y)
+    asked, encode = [], TabularEncoder.encode
+    monkeypatch.setattr(TabularEncoder, "encode", lambda *args: asked.append(1) or encode(*args))
+    clf.predict(X)
+    assert asked == [1]
 
 
 @pytest.mark.parametrize("pipeline", [Pipeline, ImbalancedPipeline])
@@ -74,7 +83,7 @@ def test_a_pipeline_of_ones_own_comes_back_whole(pipeline, n_encoder_fits):
         clf.fit(X, y)
     n_encoder_fits.clear()
     clf.set_params(imb_aux=None).fit(X, y)
-    assert len(n_encoder_fits) == 2
+    assert len(n_encoder_fits) == 1
     assert type(clf.noise_aux_) is pipeline
     assert list(clf.noise_aux_.named_steps) == ["columns", "bayes"]
     check_is_fitted(clf.noise_aux_)
