@@ -25,6 +25,7 @@ from ._fingerprint import take_fingerprint
 from .auxiliaries import check_auxiliary, request_weights
 from .defaults import default_imb_aux, default_noise_aux, default_target
 from .inputs import Float32Array, validate_features
+from .losses import LogitAdjusted
 from .prediction import check_prior, read_by_class
 from .surrogate import SurrogateLabeler
 from .transport import floor_marginal
@@ -177,6 +178,12 @@ class DSinkParameters(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
             raise ValueError(
                 "alpha=0 with base_loss=None leaves the target nothing to learn. Raise alpha, or "
                 "give a base_loss."
+            )
+        if self.prior_correction and isinstance(self.base_loss, LogitAdjusted):
+            raise ValueError(
+                "base_loss=LogitAdjusted(...) corrects for the class shares, and so does "
+                "prior_correction=True, which would do it twice. Give prior_correction=False, or "
+                "another base_loss."
             )
         X = validate_features(self, X, reset=True)
         self.classes_, codes = encode_labels(X, y, type(self).__name__)

@@ -96,8 +96,8 @@ class DSinkClassifier(DSinkParameters):
         or in the order of the sorted classes.
     base_loss : {"cross_entropy"}, nn.Module or None, default=None
         Loss of the given labels; None learns from the surrogate labels alone, in which the given
-        ones have their say.  A module is called with (logits, labels) and returns one loss a
-        row, such as those of :mod:`sklearn_dsink.losses`.
+        ones have their say.  A module such as those of :mod:`sklearn_dsink.losses` takes (logits,
+        labels) and gives one loss a row.  `prior_correction` has shifted the logits before.
     prior_correction : bool, default=True
         Whether the target's loss explains the class shares by a shift of its logits, so that the
         net itself answers for the uniform prior.
@@ -108,7 +108,8 @@ class DSinkClassifier(DSinkParameters):
     relaxation : float or None, default=None
         KL weight of the class totals; None asks for them exactly, 0 drops them.
     warmup : int, default=5
-        Epochs before the surrogate labels are first renewed; until then they are f_N's.
+        Epochs before the surrogate labels are first renewed; until then they are what the label
+        model says, or f_N without `noise_correction`, brought to the class shares.
     renew_every : int, default=1
         Epochs between renewals.
     solver : {"auto", "pot", "potentials"}, default="auto"
@@ -270,7 +271,7 @@ class DSinkClassifier(DSinkParameters):
         marginal = choose_class_marginal(self.class_marginal, evidence, weight)
         learnt = time.perf_counter()
 
-        # The posterior has served, so that the logarithm may take its place in memory.
+        # The posterior has served: the logarithm may take its place in memory.
         proba = model.posterior if self.noise_correction else noise.proba
         log_noise = safe_log(proba, out=model.posterior)
         labeler = self._labeler(log_noise, marginal, weight)

@@ -18,6 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
 from sklearn_dsink import DSinkClassifier, NetClassifier
+from sklearn_dsink.losses import LogitAdjusted
 
 X, Y, _ = make_blobs()
 
@@ -116,6 +117,7 @@ def test_features_at_predict_are_those_of_fit():
         ({"alpha": -1.0}, r"'alpha' parameter .* float in the range \[0\.0, inf\). Got -1\.0"),
         ({"alpha": np.nan}, r"'alpha' parameter .* Got nan"),
         ({"alpha": 0, "base_loss": None}, "alpha=0 with base_loss=None.*nothing to learn"),
+        ({"base_loss": LogitAdjusted()}, "corrects for the class shares, and so does prior_corr"),
         ({"cv": 1}, r"'cv' parameter .* int in the range \[2, inf\).* None. Got 1"),
         ({"cv": ShuffleSplit(3, random_state=0)}, "cv=ShuffleSplit.*exactly one test part.*Use"),
         ({"class_prior": "flat"}, "'class_prior' parameter .* str among .* Got 'flat'"),
