@@ -7,7 +7,6 @@ batch size and epochs stay the net's own.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from copy import deepcopy
@@ -17,12 +16,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from sklearn.base import clone
 from skorch import NeuralNetClassifier
 from skorch.callbacks import Callback
-from skorch.dataset import ValidSplit, get_len
+from skorch.dataset import get_len
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
 from ._arrays import FloatArray
 from ._interrupts import ended_by_callbacks
@@ -30,8 +27,8 @@ from ._loss_epochs import LossEpochs
 from ._precision import check_scales
 from ._progress import EpochProgress
 from ._seeding import seeded
+from ._target_net import module_outputs, prepare_net, score_by_labels
 from .checkpoint import EpochOpening, TargetKeeper
-from .iterators import TensorIterator
 from .losses import SampleLoss
 from .nets import TabularNet, threads_for
 
@@ -40,6 +37,8 @@ from .nets import TabularNet, threads_for
 Renewal = Callable[[Any], tuple[FloatArray, dict[str, float]]]
 
 _TINY = torch.finfo(torch.float32).tiny
+# How far the sum of a row may be from 1, computed in half precision by many classes.
+_NO_PROBA = 0.05
 
 
 class DistillationLoss(nn.Module):
@@ -84,6 +83,7 @@ class DistillationLoss(nn.Module):
     """
 
     log_prior: Tensor | None
+    checked_ = False  # losses that were saved by earlier releases have none
 
     def __init__(
         self,
@@ -113,6 +113,8 @@ class DistillationLoss(nn.Module):
         -------
         loss : Tensor of shape ()
         """
+        if self.outputs == "proba" and not self.checked_:
+            self._check_proba(output)
         logits = self.logits(output, corrected=False)
         n_outputs, n_classes = logits.shape[-1], target["surrogate"].shape[1]
         if n_outputs != n_classes:
@@ -135,6 +137,19 @@ class DistillationLoss(nn.Module):
             log_proba = torch.log_softmax(logits, dim=1)
             loss = loss - self.alpha * (target["surrogate"] * log_proba).sum(dim=1)
         return (target["weight"] * loss).mean()
+
+    def _check_proba(self, output: Any) -> None:
+        """Refuse logits, or their log-softmax, where probabilities were announced."""
+        proba = (output[0] if isinstance(output, tuple) else output).detach().float()
+        row = proba[0] if proba.min() >= 0 else proba[proba.min(dim=1).values.argmin()]
+        if proba.min() < 0 or (proba.sum(dim=1) - 1).abs().max() > _NO_PROBA:
+            raise ValueError(
+                "target: its module returns no probabilities, as a net without a criterion of its "
+                f"own is taken to (skorch's default is NLLLoss): a row is {row.tolist()[:10]}. "
+                "Give the net criterion=torch.nn.CrossEntropyLoss if these are logits, or end its "
+                "module in a softmax."
+            )
+        self.checked_ = True
 
     def logits(self, output: Any, *, corrected: bool = True) -> Tensor:
         """Return a module's output as logits; of several outputs the first is meant.
@@ -211,22 +226,6 @@ class RenewSurrogate(Callback):
         return {**facts, "labels_moved": float(moved)}
 
 
-class _SplitByLabel:
-    """Let the net's own train split, which stratifies by y, see the labels alone."""
-
-    def __init__(self, split: Any) -> None:
-        self.split = split
-
-    def __call__(self, dataset: Any, y: Any = None, **params: Any) -> Any:
-        return self.split(dataset, y["label"], **params)
-
-
-def module_outputs(net: NeuralNetClassifier) -> str:
-    """Tell from a net's own criterion what its module returns: skorch's NLLLoss takes the log."""
-    criterion = net.criterion if isinstance(net.criterion, type) else type(net.criterion)
-    return "proba" if issubclass(criterion, nn.NLLLoss) else "logits"
-
-
 def log_probabilities(
     net: NeuralNetClassifier,
     X: Any,
@@ -291,26 +290,6 @@ def _outputs(net: NeuralNetClassifier, X: Any) -> Iterator[Any]:
         ) from error
 
 
-def _watches_validation(net: NeuralNetClassifier) -> bool:
-    callbacks = [c[1] if isinstance(c, tuple) else c for c in net.callbacks or []]
-    return any(str(getattr(c, "monitor", "")).startswith("valid") for c in callbacks)
-
-
-def _train_split(net: NeuralNetClassifier) -> Any:
-    """Keep the net's validation part if somebody looks at it; skorch's default holds back a fifth.
-
-    Rows held back teach the target nothing, so skorch's untouched default counts only when a
-    callback such as EarlyStopping watches a validation score.
-    """
-    split = net.train_split
-    untouched = (
-        isinstance(split, ValidSplit)
-        and (split.cv, split.stratified, split.random_state) == (5, True, None)
-        and not _watches_validation(net)
-    )
-    return None if split is None or untouched else _SplitByLabel(split)
-
-
 def _prepared(
     base_loss: nn.Module | None, class_counts: FloatArray, n_samples: int
 ) -> nn.Module | None:
@@ -323,43 +302,6 @@ def _prepared(
                 "cannot; use it in an auxiliary."
             )
         copy.prepare(torch.as_tensor(class_counts), n_samples)
-    return copy
-
-
-def prepare_net(
-    net: NeuralNetClassifier, criterion: Callable[[], DistillationLoss]
-) -> NeuralNetClassifier:
-    """Clone a skorch classifier and give the clone our criterion and fast loaders.
-
-    Parameters
-    ----------
-    net : NeuralNetClassifier
-        Unfitted or fitted; stays as it is.
-    criterion : callable
-        Makes the loss of the clone.
-
-    Returns
-    -------
-    net : NeuralNetClassifier
-        Unfitted.
-    """
-    copy = clone(net)
-    own = sorted(name for name in vars(copy) if name.startswith("criterion__"))
-    if own:
-        warnings.warn(
-            f"target: its loss is replaced by D-SINK's, so {', '.join(own)} has no effect; "
-            "pass a loss by base_loss instead.",
-            UserWarning,
-            stacklevel=2,
-        )
-        for name in own:
-            delattr(copy, name)
-    copy.set_params(criterion=criterion, train_split=_train_split(net))
-    # It would score the net's labels against the criterion's y, which is a dict.
-    copy.callbacks__valid_acc = None
-    for loader in ("iterator_train", "iterator_valid"):
-        if getattr(copy, loader) is DataLoader:
-            copy.set_params(**{loader: TensorIterator})
     return copy
 
 
@@ -380,6 +322,7 @@ def _train(
     module = getattr(net.module_, "_orig_mod", net.module_)  # as it was before torch.compile
     if isinstance(module, TabularNet) and module.autocast == "float16":
         check_scales(type(net))
+    score_by_labels(net)
     own_callbacks = list(net.callbacks_)
     if renewal is not None:  # first, so that the others find its figures in the history
         net.callbacks_.insert(0, ("renewal", renewal))
@@ -466,6 +409,7 @@ def fit_target(
         base_loss = _prepared(base_loss, counts, len(y))
         criterion = partial(DistillationLoss, alpha, base_loss, log_prior, module_outputs(net))
         fitted = prepare_net(net, criterion)
+    fitted.classes_inferred_ = np.arange(surrogate.shape[1])  # of a dict, skorch finds none
     renewal = RenewSurrogate(renew, X, surrogate, warmup, every) if alpha > 0 else None
     target = {
         "label": np.asarray(y, dtype=np.int64),
@@ -486,5 +430,4 @@ def fit_target(
                 f"dtype {X.dtype}, {surrogate.shape[1]} classes: {type(error).__name__}: {error}."
                 f"{advice}"
             ) from error
-    fitted.classes_inferred_ = np.arange(surrogate.shape[1])  # skorch kept the whole target here
     return fitted

@@ -7,7 +7,7 @@ import pytest
 from _quick import make_blobs, quick, tiny_net
 from scipy.special import log_softmax
 from sklearn.model_selection import PredefinedSplit
-from skorch.callbacks import Callback, EarlyStopping
+from skorch.callbacks import BatchScoring, Callback, EarlyStopping, EpochScoring
 from skorch.dataset import ValidSplit
 from torch import nn
 from torch.utils.data import DataLoader
@@ -129,3 +129,36 @@ def test_skorchs_own_split_counts_only_where_somebody_looks_at_it():
     assert "valid_loss" not in quick(target=untouched).fit(X, Y).history_[0]
     watched = tiny_net(callbacks=[EarlyStopping("valid_loss")])
     assert "valid_loss" in quick(target=watched).fit(X, Y).history_[0]
+
+
+@pytest.mark.parametrize(
+    "callback",
+    [
+        EpochScoring("accuracy", name="found", lower_is_better=False),
+        EpochScoring("accuracy", name="found", use_caching=False),
+        EpochScoring("accuracy", name="found", on_train=True),
+        BatchScoring("accuracy", name="found"),
+    ],
+    ids=["cached", "anew", "of the training rows", "by batch"],
+)
+def test_scoring_callbacks_score_by_the_given_labels(callback):
+    net = held_back(callbacks=[callback])
+    history = quick(target=net).fit(X, Y).history_
+    assert history[-1]["found"] > 0.6
+    if not getattr(callback, "on_train", False):
+        assert history[-1]["found"] == pytest.approx(history[-1]["valid_acc"])
+
+
+def test_the_default_split_counts_where_a_callback_scores_it():
+    net = held_back(
+        train_split=ValidSplit(5, stratified=True), callbacks=[EpochScoring("accuracy")]
+    )
+    assert "accuracy" in quick(target=net).fit(X, Y).history_[-1]
+    net.callbacks = [EpochScoring("accuracy", on_train=True)]
+    assert "valid_loss" not in quick(target=net).fit(X, Y).history_[-1]
+
+
+def test_early_stopping_may_watch_the_accuracy():
+    stop = EarlyStopping("valid_acc", lower_is_better=False, patience=3)
+    history = quick(target=held_back(callbacks=[stop])).fit(X, Y).history_
+    assert len(history) < 40

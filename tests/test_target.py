@@ -19,6 +19,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from sklearn_dsink import NetClassifier
+from sklearn_dsink._target_net import module_outputs, prepare_net
 from sklearn_dsink.defaults import default_target
 from sklearn_dsink.iterators import TensorIterator
 from sklearn_dsink.losses import GCE, LDAM, ClassBalanced, CrossEntropy
@@ -27,8 +28,6 @@ from sklearn_dsink.target import (
     RenewSurrogate,
     fit_target,
     log_probabilities,
-    module_outputs,
-    prepare_net,
 )
 
 X, Y, _ = make_blobs()
@@ -112,7 +111,7 @@ def test_probabilities_and_their_logarithms_are_one_loss(seed):
 
 def test_exact_zeros_keep_the_loss_and_its_gradient_finite():
     data = batch(0)
-    proba = torch.zeros(6, 3, requires_grad=True)
+    proba = torch.eye(3)[[0, 1, 2, 0, 1, 2]].requires_grad_()
     loss = evaluate(DistillationLoss(1.0, CROSS_ENTROPY, outputs="proba"), proba, data)
     loss.backward()
     assert torch.isfinite(loss)
@@ -385,3 +384,11 @@ def test_a_small_net_of_our_own_trains_on_one_thread_and_gives_the_others_back()
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("last", [nn.Identity(), nn.LogSoftmax(dim=1)], ids=["logits", "log"])
+def test_a_module_that_returns_no_probabilities_has_to_say_so(last):
+    module = nn.Sequential(nn.Linear(X.shape[1], 3), last)
+    with pytest.raises(ValueError, match=r"no probabilities.*criterion=torch\.nn\.CrossEntropyL"):
+        train(NeuralNetClassifier(module, max_epochs=1))
+    train(NeuralNetClassifier(nn.Sequential(module, nn.Softmax(dim=1)), max_epochs=1, verbose=0))
