@@ -13,8 +13,7 @@ import torch
 from scipy import sparse
 from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
 from sklearn.model_selection import train_test_split
-from sklearn.preprocessing import StandardScaler
-from sklearn.utils import check_random_state, gen_batches
+from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets
@@ -28,6 +27,7 @@ from ._loss_epochs import LossEpochs
 from ._seeding import seeded
 from .losses import SampleLoss, WeightedMean
 from .nets import few_threads, leave_training, make_net, plain_history, quantile_bins
+from .scaling import column_moments
 
 
 class StopAfter(Callback):
@@ -158,7 +158,8 @@ class BaseNetClassifier(ClassifierMixin, BaseEstimator):
             sample_weight, X, dtype=np.float32, ensure_non_negative=True, copy=True
         )
         if self.class_weight is not None:
-            weight *= compute_sample_weight(self.class_weight, y).astype(np.float32)
+            heavy = weight > 0
+            weight[heavy] *= compute_sample_weight(self.class_weight, np.asarray(y)[heavy])
         used = np.flatnonzero(weight)
         if len(np.unique(codes[used])) < 2:
             raise ValueError(
@@ -203,7 +204,7 @@ class BaseNetClassifier(ClassifierMixin, BaseEstimator):
         train = np.arange(n_samples)
         if valid is not None:
             train = np.setdiff1d(train, valid)
-        center, scale = _moments(X, weight)
+        center, scale = column_moments(X, weight)
         loss = self._make_loss()
         counts = np.bincount(codes[train], weights=weight[train], minlength=n_classes)
         loss.prepare(torch.as_tensor(counts, dtype=torch.float32), n_samples)
@@ -339,17 +340,6 @@ class BaseNetClassifier(ClassifierMixin, BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = self.numeric_embedding is None
         return tags
-
-
-def _moments(
-    X: Any, weight: npt.NDArray[np.float32]
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Weighted mean and standard deviation of each feature."""
-    scaler = StandardScaler(with_mean=not sparse.issparse(X))  # it finds the mean all the same
-    for rows in gen_batches(X.shape[0], 16_384):  # by blocks: no float64 copy of X
-        with np.errstate(invalid="ignore"):  # the root of a constant column's variance, -1e-108
-            scaler.partial_fit(X[rows], sample_weight=weight[rows])
-    return scaler.mean_, scaler.scale_
 
 
 def _rows(target: dict[str, Any], rows: npt.NDArray[np.int64]) -> dict[str, Any]:

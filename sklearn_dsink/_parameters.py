@@ -133,9 +133,11 @@ class DSinkParameters(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
     def _get_imb_aux(self) -> Any:
         return request_weights(default_imb_aux()) if self.imb_aux is None else self.imb_aux
 
-    def _get_target(self, inputs: Float32Array, n_classes: int) -> NeuralNetClassifier:
+    def _get_target(
+        self, inputs: Float32Array, n_classes: int, weight: FloatArray | None
+    ) -> NeuralNetClassifier:
         if self.target is None:
-            return default_target(inputs, n_classes)
+            return default_target(inputs, n_classes, weight)
         return self.target
 
     def _refines(self, n_samples: int) -> bool:

@@ -22,12 +22,13 @@ from ._parameters import DSinkParameters
 from .checkpoint import Checkpoint, TargetKeeper
 from .evidence import choose_class_marginal, gather_evidence
 from .folds import make_folds
-from .inputs import Float32Array, TabularEncoder, validate_features
+from .inputs import Float32Array, validate_features
 from .inspection import FLAGGED_BELOW, find_label_issues
 from .losses import CrossEntropy
 from .nets import plain_history
 from .prediction import apply_prior, check_prior, pool, read_by_class
 from .report import write_report
+from .shared_encoding import encode
 from .surrogate import SurrogateLabeler
 from .target import fit_target, log_probabilities
 from .validation import check_weights, encode_labels
@@ -278,8 +279,8 @@ class DSinkClassifier(DSinkParameters):
         surrogate, _ = labeler()
 
         # Sparse rows are made dense batch by batch.
-        encoder = TabularEncoder(sparse_output=True, random_state=rng.randint(_MAX_SEED))
-        inputs = encoder.fit_transform(X)
+        how = {"sparse_output": True, "random_state": rng.randint(_MAX_SEED)}
+        encoder, inputs = evidence.encoded or encode(X, weight, **how)
         for name, auxiliary in evidence.auxiliaries.items():
             setattr(self, f"{name}_", auxiliary.classifier)
         self._aux_proba_ = {name: aux.proba for name, aux in evidence.auxiliaries.items()}
@@ -290,7 +291,7 @@ class DSinkClassifier(DSinkParameters):
         self.class_marginal_ = marginal
         self.timings_ = {"auxiliaries and label model": learnt - start}
         self._fit_target(
-            self._get_target(inputs, len(self.classes_)),
+            self._get_target(inputs, len(self.classes_), weight),
             inputs,
             surrogate.astype(np.float32, copy=False),
             labeler,
@@ -415,7 +416,7 @@ class DSinkClassifier(DSinkParameters):
         shift = self._log_shift()  # in float64, as the sums with it are
         if not self.combine:
             return apply_prior(logits, shift + self._log_prior())
-        scores = [logits + shift, self._experts.log_proba(X)]
+        scores = [logits + shift, self._experts.log_proba(X, inputs)]
         pooled = pool(scores, [TARGET_SHARE, 1.0 - TARGET_SHARE])
         return apply_prior(pooled, self._log_prior())
 

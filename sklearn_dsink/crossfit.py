@@ -15,12 +15,11 @@ from ._seeding import seeded
 from .auxiliaries import is_frozen, leaves_out, prepare, take_params, weight_parameters
 from .checkpoint import Checkpoint
 from .folds import Fold, Rows, are_complements, taught_without
-from .inputs import TabularEncoder
 from .jobs import Job, LeavesOut, by_auxiliary, kept_dtype, predict_by_blocks, run_jobs
 from .shared_encoding import (
+    Encoded,
     after_encoder,
-    fit_shared_encoder,
-    read_by_each,
+    encode,
     reads_encoded,
     with_encoder,
 )
@@ -33,7 +32,7 @@ class Auxiliary:
     Attributes
     ----------
     estimator : classifier
-        Fitted on all rows, as the `encoder` gives them; or the frozen estimator that was given.
+        Fitted on all rows, as its encoder gives them; or the frozen estimator that was given.
     proba : ndarray of shape (n_samples, n_classes), dtype float32 or float16
         Out-of-fold with folds, in-sample without them or where the estimator is frozen.
     template : classifier
@@ -45,7 +44,7 @@ class Auxiliary:
     unseen : ndarray of shape (n_folds, n_samples, n_classes), of the same dtype, or None
         For each fold, probabilities of the rows outside it by models that have seen neither the
         fold nor the row.  None unless asked for.
-    encoder : TabularEncoder or None
+    encoded : Encoded or None
         First step of the template, where it is fitted once for all fits.
     """
 
@@ -55,12 +54,12 @@ class Auxiliary:
     params: dict[str, Any] = field(default_factory=dict)
     seed: int = 0
     unseen: FloatArray | None = None
-    encoder: TabularEncoder | None = None
+    encoded: Encoded | None = None
 
     @property
     def classifier(self) -> Any:
         """The estimator behind its encoder: reads X as the user gives it."""
-        return with_encoder(self.encoder, self.template, self.estimator)
+        return with_encoder(self.encoded, self.template, self.estimator)
 
 
 def fit_auxiliaries(
@@ -132,7 +131,7 @@ def fit_auxiliaries(
         parts.append((taught, y[taught], tested, f"all but fold {number} of {len(folds or [])}"))
 
     prepared: dict[str, tuple[Any, dict[str, Any], int]] = {}
-    encoders: dict[str, TabularEncoder | None] = {}
+    encoded: dict[str, Encoded | None] = {}
     shared, jobs = None, []
     for name, estimator in auxiliaries.items():
         template = prepare(estimator, random_state)
@@ -148,26 +147,28 @@ def fit_auxiliaries(
                 )
         seed = int(random_state.randint(np.iinfo(np.int32).max))
         prepared[name] = template, params, seed
-        encoders[name] = None
+        encoded[name] = None
         if is_frozen(template):
             continue
         if reads_encoded(template, X):
             if shared is None:
                 with seeded(seed):
-                    shared = fit_shared_encoder(X, heavy)
-            encoders[name] = shared
+                    shared = encode(X, sample_weight)
+            encoded[name] = shared
             template = after_encoder(shared, template)
         # What it leaves out is left out alone, not with rows that a splitter keeps from teaching.
         shortcut = folds is not None and are_complements(folds, n_samples) and leaves_out(template)
         leaving = None
         if shortcut:
-            weight = next(iter(params.values()), None)  # all that such an auxiliary's fit can take
+            weight = params.get("sample_weight")
+            if weight is None and len(heavy) < n_samples:
+                weight = np.isin(np.arange(n_samples), heavy).astype(np.float64)
             leaving = LeavesOut(y, weight, tuple(part[2] for part in parts if part[2] is not None))
         for train, labels, test, stage in parts[:1] if shortcut else parts:
             own = take_params(params, train, n_samples)
             jobs.append(Job(name, template, train, labels, own, seed, stage, test, leaving))
 
-    features = read_by_each(encoders, X)
+    features = {name: X if each is None else each.values for name, each in encoded.items()}
     results = run_jobs(
         jobs,
         features,
@@ -200,7 +201,7 @@ def fit_auxiliaries(
             proba = predict_by_blocks(model, features[name], None, classes, class_share, name)
             every_fold = (len(folds or []), *proba.shape)
             unseen = np.broadcast_to(proba, every_fold) if nested else None
-        fitted[name] = Auxiliary(model, proba, template, params, seed, unseen, encoders[name])
+        fitted[name] = Auxiliary(model, proba, template, params, seed, unseen, encoded[name])
     return fitted
 
 

@@ -5,18 +5,15 @@ from __future__ import annotations
 from math import isqrt
 from typing import Any
 
-from scipy import sparse
 from sklearn.ensemble import ExtraTreesClassifier
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
-from sklearn.utils import gen_batches
 from skorch import NeuralNetClassifier
 from torch import nn
 
 from .imbalance import KernelClassifier
 from .inputs import TabularEncoder
 from .nets import make_net
-from .scaling import SmoothClipper
+from .scaling import SmoothClipper, column_moments
 
 # Columns beyond which inputs are taken for an embedding: each says little, and stands more noise.
 _WIDE = 100
@@ -43,18 +40,16 @@ def _over_columns(classifier: Any) -> Any:
     return columns.set_output(transform="default")
 
 
-def default_target(inputs: Any, n_classes: int) -> NeuralNetClassifier:
+def default_target(inputs: Any, n_classes: int, weight: Any = None) -> NeuralNetClassifier:
     """Return an untrained net, for inputs that it standardizes, trained under noise on them."""
-    scaler = StandardScaler(with_mean=not sparse.issparse(inputs))  # it finds it all the same
-    for rows in gen_batches(inputs.shape[0], 16_384):  # by blocks: no second copy of the inputs
-        scaler.partial_fit(inputs[rows])
+    center, scale = column_moments(inputs, weight)
     return make_net(
         inputs.shape[1],
         n_classes,
         criterion=nn.CrossEntropyLoss,
         n_samples=inputs.shape[0],
-        center=scaler.mean_,
-        scale=scaler.scale_,
+        center=center,
+        scale=scale,
         max_epochs=30,
         input_noise=1.0 if inputs.shape[1] > _WIDE else 0.2,
     )

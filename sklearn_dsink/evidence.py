@@ -16,8 +16,8 @@ from .inputs import TabularEncoder
 from .label_model import LabelModel, SmoothedLog, fit_label_model, smooth_log
 from .prediction import read_by_class
 from .probabilities import predict_aligned
-from .refinement import refit_auxiliaries
-from .shared_encoding import read_by_each
+from .refinement import can_be_refitted, refit_auxiliaries
+from .shared_encoding import Encoded
 from .transport import floor_marginal
 
 # Fits that leave out two folds grow with the square of the folds; more are merged into these.
@@ -37,7 +37,7 @@ class Experts:
     estimators : dict of str to classifier
         Fitted models by parameter name.
     encoders : dict of str to TabularEncoder or None
-        What encodes X for each of them.
+        What encodes X for each of them: one and the same, or nothing.
     label_model : LabelModel
         Fitted to their training probabilities, in the same order; its rows are left out.
     classes : ndarray of shape (n_classes,)
@@ -49,13 +49,15 @@ class Experts:
     label_model: LabelModel
     classes: npt.NDArray[Any]
 
-    def log_proba(self, X: Any) -> FloatArray:
+    def log_proba(self, X: Any, encoded: Any = None) -> FloatArray:
         """Pooled scores for the uniform class prior, without the models' biases to classes.
 
         Parameters
         ----------
         X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
             Rows as the user gave them.
+        encoded : {ndarray, csr_matrix}, default=None
+            What the encoder makes of them, for those that read it.
 
         Returns
         -------
@@ -63,11 +65,11 @@ class Experts:
             Up to a constant a row.
         """
         share = self.label_model.class_share  # of a class that a second fit was not taught
-        rows = read_by_each(self.encoders, X)
-        log_scores = [
-            smooth_log(predict_aligned(estimator, rows[name], self.classes, share, name))
-            for name, estimator in self.estimators.items()
-        ]
+        log_scores = []
+        for name, estimator in self.estimators.items():
+            rows = X if self.encoders[name] is None else encoded
+            proba = predict_aligned(estimator, rows, self.classes, share, name)
+            log_scores.append(smooth_log(proba))
         correction = self.label_model.offset - np.log(share)
         return np.asarray(self.label_model.log_proba(log_scores) + correction)
 
@@ -84,11 +86,14 @@ class Evidence:
         Of all fits, with a posterior of each training row.
     experts : Experts
         All fits, to predict with.
+    encoded : Encoded or None
+        The table as auxiliaries read it, where one of them begins with an encoder.
     """
 
     auxiliaries: dict[str, Auxiliary]
     label_model: LabelModel
     experts: Experts
+    encoded: Encoded | None
 
 
 def gather_evidence(
@@ -147,7 +152,7 @@ def gather_evidence(
     """
     counts = np.bincount(codes, weights=sample_weight, minlength=len(classes))
     share = counts / counts.sum()
-    if folds is None:
+    if folds is None or not any(map(can_be_refitted, auxiliaries.values())):
         refine = False
     elif refine:
         folds = merge_folds(folds, _MOST_FOLDS)
@@ -178,12 +183,13 @@ def gather_evidence(
         model = _label_model(experts, codes, sample_weight, power=_POWER)
     pooled = Experts(
         {name: aux.estimator for name, aux in experts.items()},
-        {name: aux.encoder for name, aux in experts.items()},
+        {name: aux.encoded and aux.encoded.encoder for name, aux in experts.items()},
         replace(model, posterior=model.posterior[:0]),
         classes,
     )
     known = {name: replace(aux, unseen=None) for name, aux in first.items()}
-    return Evidence(known, model, pooled)
+    encoded = next((aux.encoded for aux in first.values() if aux.encoded is not None), None)
+    return Evidence(known, model, pooled, encoded)
 
 
 def choose_class_marginal(

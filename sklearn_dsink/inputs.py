@@ -211,7 +211,7 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
         else:  # rows with gaps may still come at prediction
             some = values[:: max(1, values.shape[0] // _MEDIAN_ROWS)]
             if sparse.issparse(some):
-                self._median = csc_median_axis_0(some.tocsc())
+                self._median = csc_median_axis_0(some.tocsc()).astype(np.float32)
             else:  # column by column, for each is copied
                 self._median = np.array([np.median(column) for column in some.T])
         values = self._fill(values)

@@ -306,15 +306,17 @@ class _Sample:
         y: npt.NDArray[np.integer[Any]],
         weight: FloatArray,
     ) -> _Sample:
-        """Take rows of positive weight, evenly over the classes."""
+        """Take rows of positive weight, evenly over the classes; they stand for all of these."""
         n_classes = log_scores[0].shape[1]
-        rows = np.flatnonzero(weight > 0)
-        rows = rows[_some_rows(y[rows], _MAX_ROWS)]
-        row_weight = weight[rows] / weight[rows].mean()
+        heavy = np.flatnonzero(weight > 0)
+        rows = heavy[_some_rows(y[heavy], _MAX_ROWS)]
+        # What is added as so many rows is weighed against all rows, not against those taken.
+        row_weight = weight[rows] * (len(heavy) / weight[rows].sum())
         few = _some_rows(y[rows], max(_MAX_ENTRIES // n_classes, 1))
         few_weight, few = row_weight[few] / row_weight[few].mean(), rows[few]
         few_scores = [every_row[few] for every_row in log_scores]
-        share = _smoothed_share(np.bincount(y[rows], row_weight, n_classes))
+        totals = np.bincount(y[heavy], weight[heavy], n_classes) / weight[heavy].mean()
+        share = _smoothed_share(totals)
         return cls(log_scores, y, rows, row_weight, few, few_weight, few_scores, share)
 
     def count(
@@ -408,7 +410,7 @@ def _fit_exponents(
     n_models, n_samples = len(log_scores), len(posterior)
     start = np.append(exponents, prior_exponent)
     mass = (sample.few_weight / n_samples)[:, None]
-    prior = _PRECISION / len(sample.rows)
+    prior = _PRECISION / sample.row_weight.sum()
 
     def negative(theta: FloatArray) -> tuple[float, FloatArray]:
         moved, powers = theta - start, theta[:-1]

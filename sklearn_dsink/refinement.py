@@ -27,24 +27,25 @@ from .crossfit import Auxiliary
 from .folds import Fold, Rows
 from .jobs import Job, by_auxiliary, run_jobs
 from .label_model import LabelModel, SmoothedLog
-from .shared_encoding import after_encoder, read_by_each
+from .shared_encoding import after_encoder
 
 # Classes below this probability teach nothing of a row that is worth a copy of it.
 _LEAST_PROBA = 0.05
 
 
-def can_be_refitted(auxiliary: Auxiliary) -> bool:
+def can_be_refitted(estimator: Any) -> bool:
     """Whether an auxiliary takes weighted rows and is not frozen.
 
     One that looks for wrong labels by folds of its own would find copies of a row in several.
     """
-    template = auxiliary.template
-    if is_frozen(template) or looks_for_wrong_labels(template):
+    if is_frozen(estimator) or looks_for_wrong_labels(estimator):
         return False
-    return accepts_sample_weight(template)
+    return accepts_sample_weight(estimator)
 
 
-def weighted_copies(posterior: FloatArray, *, balance: float) -> tuple[Rows, Rows, FloatArray]:
+def weighted_copies(
+    posterior: FloatArray, *, balance: float, sample_weight: FloatArray | None = None
+) -> tuple[Rows, Rows, FloatArray]:
     """Write rows with a distribution over classes as weighted rows with a label.
 
     Parameters
@@ -54,13 +55,15 @@ def weighted_copies(posterior: FloatArray, *, balance: float) -> tuple[Rows, Row
     balance : float
         Copies of a class of total weight ``n`` weigh ``n ** -balance``: 0 leaves the classes as
         they are, 1 makes them weigh alike.
+    sample_weight : ndarray of shape (n_samples,), default=None
+        Weights of the rows; all alike if None.
 
     Returns
     -------
     rows, labels : ndarray of int
         Row and class of each copy; classes of a probability below 0.05 are left out.
     weight : ndarray of float
-        Sums to the number of rows.
+        Sums to the rows' weights.
 
     Examples
     --------
@@ -72,10 +75,12 @@ def weighted_copies(posterior: FloatArray, *, balance: float) -> tuple[Rows, Row
     rows, labels = np.nonzero(kept)
     weight = posterior[rows, labels]
     weight = weight / np.bincount(rows, weights=weight)[rows]
+    row_weight = np.ones(len(posterior)) if sample_weight is None else sample_weight
+    weight = weight * row_weight[rows]
     totals = np.bincount(labels, weights=weight, minlength=posterior.shape[1])
     # A class of less than one row in all does not get the weight of a whole class.
     weight = weight * np.maximum(totals, 1.0)[labels] ** -balance
-    return rows, labels, weight * (len(posterior) / weight.sum())
+    return rows, labels, weight * (row_weight.sum() / weight.sum())
 
 
 def refit_auxiliaries(
@@ -135,23 +140,25 @@ def refit_auxiliaries(
         posterior = _unseen_posterior(auxiliaries, model, codes, number)
         lessons.append((train, held_out, posterior))
 
-    refitted = {name: aux for name, aux in auxiliaries.items() if can_be_refitted(aux)}
+    refitted = {name: aux for name, aux in auxiliaries.items() if can_be_refitted(aux.template)}
     jobs = []
     for name, aux in refitted.items():
-        template = after_encoder(aux.encoder, aux.template)
+        template = after_encoder(aux.encoded, aux.template)
         for rows, test, posterior in lessons:
             rows = rows[weight[rows] > 0]
-            copies, labels, copy_weight = weighted_copies(posterior[rows], balance=balance[name])
+            copies, labels, copy_weight = weighted_copies(
+                posterior[rows], balance=balance[name], sample_weight=weight[rows]
+            )
             rows = rows[copies]
             params = {
                 **take_params(aux.params, rows, n_samples),
-                **weight_parameters(aux.template, copy_weight * weight[rows]),
+                **weight_parameters(aux.template, copy_weight),
             }
             stage = "corrected labels"
             jobs.append(Job(name, template, rows, classes[labels], params, aux.seed, stage, test))
     results = run_jobs(
         jobs,
-        read_by_each({name: aux.encoder for name, aux in refitted.items()}, X),
+        {n: X if aux.encoded is None else aux.encoded.values for n, aux in refitted.items()},
         classes=classes,
         class_share=model.class_share,
         n_jobs=n_jobs,

@@ -1,4 +1,4 @@
-"""SmoothClipper: columns on one scale, their tails drawn in."""
+"""Columns on one scale, and SmoothClipper, which draws in their tails too."""
 
 from __future__ import annotations
 
@@ -17,6 +17,30 @@ from ._arrays import FloatArray, empty_beside
 
 # Rows worked on at a time, so that nothing but the result has the size of X.
 _BLOCK_ROWS = 4096
+
+
+def column_moments(X: Any, weight: Any = None) -> tuple[FloatArray, FloatArray]:
+    """Find the (weighted) mean and standard deviation of each column, block by block.
+
+    Parameters
+    ----------
+    X : {ndarray, sparse matrix} of shape (n_samples, n_features)
+        Rows; NaN is skipped.
+    weight : ndarray of shape (n_samples,), default=None
+        Weights of the rows; all alike if None. Rows of weight 0 may hold anything.
+
+    Returns
+    -------
+    mean, scale : ndarray of shape (n_features,), dtype float64
+        The scale of a constant column is 1.
+    """
+    scaler = StandardScaler(with_mean=not sparse.issparse(X))  # it finds the mean all the same
+    used = np.arange(X.shape[0]) if weight is None else np.flatnonzero(weight)
+    for part in gen_batches(len(used), _BLOCK_ROWS):
+        rows = part if len(used) == X.shape[0] else used[part]
+        with np.errstate(invalid="ignore"):  # the root of a constant column's variance, -1e-108
+            scaler.partial_fit(X[rows], sample_weight=None if weight is None else weight[rows])
+    return scaler.mean_, scaler.scale_
 
 
 class SmoothClipper(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
@@ -85,11 +109,9 @@ class SmoothClipper(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             The fitted transformer.
         """
         X = self._validate(X, reset=True)
-        scaler = StandardScaler(with_mean=not sparse.issparse(X))
-        for rows in gen_batches(X.shape[0], _BLOCK_ROWS):
-            scaler.partial_fit(X[rows])
-        self.scale_ = scaler.scale_
-        self.center_ = np.zeros_like(self.scale_) if sparse.issparse(X) else scaler.mean_
+        self.center_, self.scale_ = column_moments(X)
+        if sparse.issparse(X):
+            self.center_ = np.zeros_like(self.scale_)
         return self
 
     def transform(self, X: Any) -> Any:

@@ -3,18 +3,17 @@
 To tell categories, dates and texts apart takes longer than to grow a forest on what comes out, and
 an auxiliary is fitted dozens of times.  Our encoder does not look at labels, so that rows which a
 fit leaves out may take part in it: pipelines that begin with it share one, and their fits get its
-answers.
+answers; so does the target.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from sklearn.utils import _safe_indexing
 
+from ._arrays import FloatArray
 from .auxiliaries import is_pipeline
 from .inputs import TabularEncoder, is_frame
 
@@ -25,51 +24,57 @@ def reads_encoded(template: Any, X: Any) -> bool:
     return is_frame(X) and len(steps) > 1 and type(steps[0][1]) is TabularEncoder
 
 
-def fit_shared_encoder(X: Any, rows: npt.NDArray[np.intp]) -> TabularEncoder:
-    """Fit an encoder for all auxiliaries; its parameters are about sparse matrices only.
+class Encoded(NamedTuple):
+    """A fitted encoder, and what it makes of the training rows."""
+
+    encoder: TabularEncoder
+    values: Any
+
+
+def encode(X: Any, sample_weight: FloatArray | None, **parameters: Any) -> Encoded:
+    """Fit an encoder to the rows that count, and encode all.
 
     Parameters
     ----------
-    X : dataframe of shape (n_samples, n_features)
+    X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
         Training rows.
-    rows : ndarray of int
-        Sorted numbers of those that count.
+    sample_weight : ndarray of shape (n_samples,) or None
+        Rows of weight 0 do not count.
+    **parameters : dict
+        Of the encoder, about sparse matrices only.
 
     Returns
     -------
-    encoder : TabularEncoder
-        Fitted.
+    encoded : Encoded
 
     Raises
     ------
     ValueError
-        If a column cannot be encoded.
+        If a column of a frame cannot be encoded.
     """
-    some = X if len(rows) == X.shape[0] else _safe_indexing(X, rows)
+    encoder = TabularEncoder(**parameters)
     try:
-        return TabularEncoder().fit(some)
+        if sample_weight is None or np.all(sample_weight > 0):
+            return Encoded(encoder, encoder.fit_transform(X))
+        encoder.fit(_safe_indexing(X, np.flatnonzero(sample_weight)))
+        return Encoded(encoder, encoder.transform(X))
     except Exception as error:
+        if not is_frame(X):
+            raise
         raise ValueError(
             f"X has columns that TabularEncoder cannot turn into numbers: {type(error).__name__}: "
             f"{error}. Encode or drop them first."
         ) from error
 
 
-def read_by_each(encoders: Mapping[str, TabularEncoder | None], X: Any) -> dict[str, Any]:
-    """Give X as each of several classifiers reads it, by name; a shared encoder is asked once."""
-    distinct = {id(encoder): encoder for encoder in encoders.values()}
-    read = {key: X if each is None else each.transform(X) for key, each in distinct.items()}
-    return {name: read[id(encoder)] for name, encoder in encoders.items()}
-
-
-def after_encoder(encoder: TabularEncoder | None, template: Any) -> Any:
+def after_encoder(encoded: Encoded | None, template: Any) -> Any:
     """Give what is left to be fitted."""
-    return template if encoder is None else template[1:]
+    return template if encoded is None else template[1:]
 
 
-def with_encoder(encoder: TabularEncoder | None, template: Any, model: Any) -> Any:
+def with_encoder(encoded: Encoded | None, template: Any, model: Any) -> Any:
     """Put a fitted model behind its encoder again, as in the template."""
-    if encoder is None:
+    if encoded is None:
         return model
     steps = model.steps if is_pipeline(model) else [("classifier", model)]
-    return type(template)([(template.steps[0][0], encoder), *steps])
+    return type(template)([(template.steps[0][0], encoded.encoder), *steps])
