@@ -11,6 +11,7 @@ from 1 below the header, as a spreadsheet user would.
 from __future__ import annotations
 
 import difflib
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -75,17 +76,11 @@ def read_table(path: Path, columns: list[str] | None = None) -> pd.DataFrame:
             named = [level for level in table.index.names if level is not None]
             table = table.reset_index(named, allow_duplicates=True).reset_index(drop=True)
         else:
-            separator = "\t" if kind == ".tsv" else ","
-            table = pd.read_csv(
-                path,
-                sep=separator,
-                encoding="utf-8-sig",
-                dtype=str,
-                keep_default_na=False,
-                na_values=[""],
-            )
+            table = _read_texts(path, "\t" if kind == ".tsv" else ",")
     except pd.errors.EmptyDataError:
         raise TableError(f"{path.name}: the file is empty.") from None
+    except pd.errors.ParserWarning:
+        raise TableError(f"{path.name}: row 1 has more fields than the header.") from None
     except (pd.errors.ParserError, UnicodeDecodeError, OSError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise TableError(f"{path.name}: cannot be read: {reason}") from error
@@ -98,6 +93,21 @@ def read_table(path: Path, columns: list[str] | None = None) -> pd.DataFrame:
     for name in columns or []:
         require_column(table, name, path.name)
     return table
+
+
+def _read_texts(path: Path, separator: str) -> pd.DataFrame:
+    with warnings.catch_warnings():
+        # A separator that ends every row is let pass, any other field without a name is not.
+        warnings.simplefilter("error", pd.errors.ParserWarning)
+        return pd.read_csv(
+            path,
+            sep=separator,
+            encoding="utf-8-sig",
+            index_col=False,  # or the first column names the rows where these are longer
+            dtype=str,
+            keep_default_na=False,
+            na_values=[""],
+        )
 
 
 def require_column(table: pd.DataFrame, name: str, where: str) -> None:

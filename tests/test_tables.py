@@ -179,3 +179,27 @@ def test_a_column_that_is_there_twice_is_refused(tmp_path):
     assert read_table(path, ["a"]).shape == (1, 2)
     with pytest.raises(TableError, match="no column 'c'; it has 'a', 'b'"):
         read_table(path, ["c"])
+
+
+@pytest.mark.parametrize("end", ["", ","])
+def test_rows_may_end_in_a_separator(tmp_path, end):
+    path = tmp_path / "t.csv"
+    path.write_text(f"label,grade,c\nx,1,0.5{end}\ny,2,0.6{end}\n")
+    table = read_table(path)
+    assert table.columns.tolist() == ["label", "grade", "c"]
+    assert table.to_numpy().tolist() == [["x", "1", "0.5"], ["y", "2", "0.6"]]
+
+
+@pytest.mark.parametrize(
+    "rows, message",
+    [
+        ("r1,x,1,0.5\nr2,y,2,0.6", "row 1 has more fields than the header"),
+        ("x,1,0.5,\ny,2,0.6,7", "row 1 has more fields than the header"),
+        ("x,1,0.5,,\ny,2,0.6,,", "row 1 has more fields than the header"),
+        ("x,1,0.5\ny,2,0.6,", "Expected 3 fields in line 3, saw 4"),
+    ],
+)
+def test_rows_longer_than_the_header_are_refused(tmp_path, rows, message):
+    (tmp_path / "t.csv").write_text(f"label,grade,c\n{rows}\n")
+    with pytest.raises(TableError, match=rf"t\.csv: .*{message}"):
+        read_table(tmp_path / "t.csv")
