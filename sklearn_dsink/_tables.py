@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import difflib
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -75,8 +76,9 @@ def read_table(path: Path, columns: list[str] | None = None) -> pd.DataFrame:
             table = pd.read_parquet(path)
             named = [level for level in table.index.names if level is not None]
             table = table.reset_index(named, allow_duplicates=True).reset_index(drop=True)
+            header = table.columns
         else:
-            table = _read_texts(path, "\t" if kind == ".tsv" else ",")
+            table, header = _read_texts(path, "\t" if kind == ".tsv" else ",")
     except pd.errors.EmptyDataError:
         raise TableError(f"{path.name}: the file is empty.") from None
     except pd.errors.ParserWarning:
@@ -85,8 +87,8 @@ def read_table(path: Path, columns: list[str] | None = None) -> pd.DataFrame:
         reason = " ".join(str(error).split())
         raise TableError(f"{path.name}: cannot be read: {reason}") from error
     table.columns = [str(name) for name in table.columns]
-    if table.columns.has_duplicates:
-        twice = table.columns[table.columns.duplicated()][0]
+    if header.has_duplicates:
+        twice = str(header[header.duplicated()][0])
         raise TableError(f"{path.name}: column {twice!r} is there twice.")
     if len(table) == 0:
         raise TableError(f"{path.name}: there are no rows below the header.")
@@ -95,19 +97,23 @@ def read_table(path: Path, columns: list[str] | None = None) -> pd.DataFrame:
     return table
 
 
-def _read_texts(path: Path, separator: str) -> pd.DataFrame:
+def _read_texts(path: Path, separator: str) -> tuple[pd.DataFrame, pd.Index[Any]]:
+    """Read a table and the names in its header, of which pandas changes those there twice."""
+    read = partial(
+        pd.read_csv,
+        path,
+        sep=separator,
+        encoding="utf-8-sig",
+        dtype=str,
+        keep_default_na=False,
+        na_values=[""],
+    )
+    header = pd.Index(read(header=None, nrows=1).iloc[0].dropna())
     with warnings.catch_warnings():
         # A separator that ends every row is let pass, any other field without a name is not.
         warnings.simplefilter("error", pd.errors.ParserWarning)
-        return pd.read_csv(
-            path,
-            sep=separator,
-            encoding="utf-8-sig",
-            index_col=False,  # or the first column names the rows where these are longer
-            dtype=str,
-            keep_default_na=False,
-            na_values=[""],
-        )
+        # By default, the first column would name the rows where these are longer.
+        return read(index_col=False), header
 
 
 def require_column(table: pd.DataFrame, name: str, where: str) -> None:

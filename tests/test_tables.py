@@ -181,6 +181,21 @@ def test_a_column_that_is_there_twice_is_refused(tmp_path):
         read_table(path, ["c"])
 
 
+@pytest.mark.parametrize("name", ["t.csv", "t.tsv", "t.csv.gz"])
+def test_a_text_column_that_is_there_twice_is_refused(tmp_path, name):
+    def write(*columns):
+        table = pd.DataFrame([range(len(columns))], columns=columns)
+        separator = "\t" if "tsv" in name else ","
+        table.to_csv(tmp_path / name, index=False, sep=separator, encoding="utf-8-sig")
+
+    write("label", "a", "label")
+    with pytest.raises(TableError, match="column 'label' is there twice"):
+        read_table(tmp_path / name)
+    # Only the name that pandas would give the second one, and columns without a name.
+    write("label", "label.1", "", "")
+    assert read_table(tmp_path / name).columns.tolist()[:2] == ["label", "label.1"]
+
+
 @pytest.mark.parametrize("end", ["", ","])
 def test_rows_may_end_in_a_separator(tmp_path, end):
     path = tmp_path / "t.csv"
