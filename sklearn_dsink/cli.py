@@ -153,6 +153,20 @@ def _one_line_errors() -> Iterator[None]:
         _fail("interrupted; nothing was written", 130)
 
 
+@contextmanager
+def _own_mistakes_apart() -> Iterator[None]:
+    """Raise RuntimeError for a mistake of ours: in a fit, any error becomes a ValueError."""
+    try:
+        yield
+    except ValueError as error:
+        cause: BaseException = error
+        while cause.__cause__ is not None:
+            cause = cause.__cause__
+        if not isinstance(cause, ValueError):
+            raise RuntimeError(str(error)) from error
+        raise
+
+
 def _fail(message: str, code: int) -> None:
     Console(stderr=True, soft_wrap=True, highlight=False).print(
         f"[bold red]error:[/] {_one_line(message)}"
@@ -269,7 +283,7 @@ def _fit_into(
     classifier = _make_classifier(cv=folds, random_state=seed, verbose=0 if quiet else 1)
     model = make_pipeline(encoder, classifier)
     start = time.perf_counter()
-    with warnings.catch_warnings(record=True) as caught:
+    with warnings.catch_warnings(record=True) as caught, _own_mistakes_apart():
         warnings.simplefilter("default")
         model.fit(features, labels.to_numpy())
     seconds = time.perf_counter() - start

@@ -194,6 +194,20 @@ def test_an_interrupted_run_leaves_nothing(table_path, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("error, code", [(ValueError, 2), (AttributeError, 1)])
+def test_a_mistake_of_ours_in_a_fit_is_not_the_users(
+    table_path, tmp_path, monkeypatch, error, code
+):
+    def fail(*_, **__):
+        raise error("in a fold")
+
+    monkeypatch.setattr(LogisticRegression, "fit", fail)
+    result = run("fit", table_path, "--label", "species", "--out", tmp_path / "out", "--folds", 2)
+    assert result.exit_code == code
+    assert "in a fold" in (result.stderr if code == 2 else str(result.exception))
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.slow
 def test_a_killed_process_leaves_nothing(tmp_path):
     with subprocess.Popen(
