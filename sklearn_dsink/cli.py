@@ -29,6 +29,8 @@ except ImportError as error:  # pragma: no cover
         f'The command dsink needs {error.name}: pip install "sklearn-dsink[cli]".'
     ) from error
 
+from ._files import replacing
+
 app = typer.Typer(
     name="dsink",
     no_args_is_help=True,
@@ -189,19 +191,14 @@ def _new_folder(out: Path, force: bool) -> Iterator[Path]:
     if out.exists() and (not out.is_dir() or not _looks_like_ours(out)):
         raise FileExistsError(f"{out} is no folder that dsink wrote; choose another --out.")
     out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-    try:
+    with replacing(out) as temporary:
+        temporary.mkdir()
         yield temporary
-        temporary.chmod(0o755)
+        # Outside of what is cleaned up, so as not to be lost if the new one cannot be moved.
+        old = temporary.parent.with_name(f"{temporary.parent.name}.old")
         if out.exists():
-            old = temporary.with_name(temporary.name + ".old")
             os.replace(out, old)
-            os.replace(temporary, out)
-            shutil.rmtree(old)
-        else:
-            os.replace(temporary, out)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _check_keeps(out: Path, *sources: Path) -> None:
@@ -372,7 +369,6 @@ def _predict(model: Path, data: Path, out: Path, id_column: str | None, proba: b
     import pandas as pd
 
     from . import _tables
-    from ._files import replacing
     from .persistence import load_model
 
     if not out.name.lower().endswith((".csv", ".parquet", ".pq")):
