@@ -67,6 +67,8 @@ def read_table(path: Path, columns: list[str] | None = None) -> pd.DataFrame:
     """
     suffixes = [suffix.lower() for suffix in path.suffixes]
     kind = next((s for s in reversed(suffixes) if s in (".csv", ".tsv", ".parquet", ".pq")), None)
+    if path.is_dir():
+        raise TableError(f"{path} is a folder; give a file in it.")
     if kind is None:
         raise TableError(f"{path.name}: its name must end in .csv, .tsv or .parquet.")
     if not path.is_file():
@@ -83,7 +85,9 @@ def read_table(path: Path, columns: list[str] | None = None) -> pd.DataFrame:
         raise TableError(f"{path.name}: the file is empty.") from None
     except pd.errors.ParserWarning:
         raise TableError(f"{path.name}: row 1 has more fields than the header.") from None
-    except (pd.errors.ParserError, UnicodeDecodeError, OSError, ValueError) as error:
+    except UnicodeDecodeError as error:
+        raise TableError(f"{path.name}: cannot be read: {error}. Save it as UTF-8.") from error
+    except (pd.errors.ParserError, OSError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise TableError(f"{path.name}: cannot be read: {reason}") from error
     table.columns = [str(name) for name in table.columns]
@@ -121,6 +125,8 @@ def require_column(table: pd.DataFrame, name: str, where: str) -> None:
     if name not in table.columns:
         near = difflib.get_close_matches(name, list(table.columns), n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"it has {_listed(table.columns)}."
+        if len(table.columns) == 1 and not near:
+            hint += " Columns of a .csv are separated by commas, of a .tsv by tabs."
         raise TableError(f"{where}: there is no column {name!r}; {hint}")
 
 
@@ -238,8 +244,11 @@ def make_encoder(features: pd.DataFrame) -> tuple[ColumnTransformer, list[str]]:
         elif column.dtype == object and not column.map(pd.api.types.is_hashable).all():
             why = "it holds lists or records; give a column for each entry instead"
         elif is_number or (column.dtype != "category" and _are_numbers(values)):
-            numeric.append(name)
-            continue
+            # Where rows lie in order of their classes, their number gives the label away.
+            if not _count_up(column if is_number else _numbers(values)):
+                numeric.append(name)
+                continue
+            why = "it counts the rows"
         elif (n_values := values.nunique()) > _MOST_CATEGORIES and n_values > n_rows / 2:
             why = f"{n_values} different texts in {n_rows} rows, so it is a key or free text"
         else:
@@ -257,6 +266,11 @@ def make_encoder(features: pd.DataFrame) -> tuple[ColumnTransformer, list[str]]:
         verbose_feature_names_out=False,
     )
     return encoder, notes
+
+
+def _count_up(numbers: pd.Series[Any]) -> bool:
+    steps = np.diff(numbers.to_numpy(np.float64, na_value=np.nan))
+    return len(steps) > 1 and bool(np.all(steps == 1))
 
 
 def _category_steps() -> Pipeline:

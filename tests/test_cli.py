@@ -165,6 +165,11 @@ def test_bad_files_are_one_line(tmp_path):
     assert "cannot be read" in one_line(run("fit", tmp_path / "d.parquet", "--label", "y"))
     (tmp_path / "e.csv").write_text('a,y\n1,2\n1,2,3,"4\n')
     assert "cannot be read" in one_line(run("fit", tmp_path / "e.csv", "--label", "y"))
+    assert "is a folder; give a file" in one_line(run("fit", tmp_path, "--label", "y"))
+    (tmp_path / "f.csv").write_bytes("größe,y\n1,2\n".encode("latin-1"))
+    assert "Save it as UTF-8" in one_line(run("fit", tmp_path / "f.csv", "--label", "y"))
+    (tmp_path / "g.csv").write_text("a;y\n1;2\n")
+    assert "separated by commas" in one_line(run("fit", tmp_path / "g.csv", "--label", "y"))
     assert "no model file" in one_line(run("predict", tmp_path / "a.txt", tmp_path / "c.csv"))
     assert run("predict", tmp_path / "a.txt").exit_code == 2
 

@@ -78,6 +78,16 @@ def test_texts_for_missing_values_are_missing_in_features(written):
     assert as_read(training, encoder, "t")["a"].isna().tolist() == [False, True, True, False, True]
 
 
+def test_a_column_that_counts_the_rows_is_left_out(tmp_path):
+    table = pd.DataFrame({"size": [3.0, 1.0, 2.0, 4.0], "step": [0, 2, 4, 6]})
+    table.to_csv(tmp_path / "t.csv")  # with the row numbers that pandas writes
+    table.assign(number=[7, 8, 9, 10]).to_parquet(tmp_path / "t.parquet")
+    for file, name in (("t.csv", "Unnamed: 0"), ("t.parquet", "number")):
+        encoder, notes = make_encoder(read_table(tmp_path / file))
+        assert columns_of(encoder) == (["size", "step"], [])
+        assert notes == [f"column {name!r} is left out: it counts the rows"]
+
+
 def test_parquet_keeps_its_types(tmp_path):
     table = pd.DataFrame(
         {
