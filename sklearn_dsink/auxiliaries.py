@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
-from sklearn.ensemble import VotingClassifier
+from sklearn.ensemble import StackingClassifier, VotingClassifier
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
@@ -105,7 +105,10 @@ def check_auxiliary(estimator: Any, name: str) -> None:
             f"{name}={estimator!r} has no fit: give a classifier, such as "
             "sklearn.ensemble.ExtraTreesClassifier()."
         )
-    if not hasattr(estimator, "predict_proba"):
+    last = final_step(estimator)
+    # By its default final estimator it gives probabilities, but says so only once it is fitted.
+    stacks = isinstance(last, StackingClassifier) and last.final_estimator is None
+    if not stacks and not hasattr(estimator, "predict_proba"):
         raise TypeError(
             f"{name}={estimator!r} has no predict_proba. Wrap a classifier that only decides in "
             "sklearn.calibration.CalibratedClassifierCV."

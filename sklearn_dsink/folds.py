@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numbers
+import reprlib
 from functools import reduce
 from typing import Any
 
@@ -103,23 +104,31 @@ def make_folds(
                 f"cv={cv}: give at least 2 folds, or cv=None for in-sample probabilities."
             )
         return deal_folds(y, int(cv), rng, sample_weight)
+    given = reprlib.repr(cv)  # of splits in a list the first are enough
     try:
         splits = list(check_cv(cv, y, classifier=True).split(X, y, **(split_params or {})))
     except ValueError as error:
         raise ValueError(
-            f"cv={cv!r} cannot split the rows: {error} Where it needs groups, give the splits "
+            f"cv={given} cannot split the rows: {error} Where it needs groups, give the splits "
             "themselves, cv=list(splitter.split(X, y, groups)), or enable metadata routing and "
             "call fit(X, y, groups=groups)."
         ) from error
-    folds = [(np.unique(train), np.asarray(test)) for train, test in splits]  # lists, too
-    times_tested = np.bincount(np.concatenate([test for _, test in folds]), minlength=len(y))
+    folds = [(np.unique(_row_numbers(train)), _row_numbers(test)) for train, test in splits]
+    tested = np.concatenate([np.empty(0, dtype=np.intp), *(test for _, test in folds)])
+    times_tested = np.bincount(tested, minlength=len(y))
     if len(times_tested) != len(y) or np.any(times_tested != 1):
         raise ValueError(
-            f"cv={cv!r} does not put every row into exactly one test part, so there is no "
+            f"cv={given} does not put every row into exactly one test part, so there is no "
             "out-of-fold probability for each row. Use KFold, StratifiedKFold or GroupKFold, "
             "not repeated or shuffled splits."
         )
     return folds
+
+
+def _row_numbers(rows: Any) -> Rows:
+    """Give the rows of a split, numbers or a mask in an array or a list, as numbers."""
+    rows = np.asarray(rows)
+    return np.flatnonzero(rows) if rows.dtype == bool else rows
 
 
 def merge_folds(folds: list[Fold], n_folds: int) -> list[Fold]:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import torch
 from scipy import sparse
 from sklearn import config_context
 from sklearn.base import BaseEstimator, TransformerMixin
@@ -71,6 +72,8 @@ def validate_features(estimator: Any, X: Any, *, reset: bool) -> Any:
             f"X is a {type(X).__name__}, which a fit would read dozens of times. Write it to a "
             "file first: X, y = sklearn_dsink.blocks.store_blocks(X, folder)."
         )
+    if isinstance(X, torch.Tensor):  # numpy has no bfloat16
+        X = X.detach().float() if X.dtype == torch.bfloat16 else X.detach()
     names = None if reset else getattr(estimator, "feature_names_in_", None)
     if names is not None and getattr(X, "dtype", None) == np.dtype(object):
         # What callers such as SHAP make of a table with categories.

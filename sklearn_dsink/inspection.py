@@ -342,8 +342,14 @@ def check_proba(
 
 
 def fitted(estimator: Any, *attributes: str) -> tuple[Any, ...]:
-    """Return the fitted attributes asked for; raise NotFittedError where they are missing."""
-    check_is_fitted(estimator, attributes)
+    """Return attributes of a fitted estimator, and say what to give where it has them not."""
+    check_is_fitted(estimator)
+    if not all(hasattr(estimator, name) for name in attributes):
+        raise TypeError(
+            f"{type(estimator).__name__} has not {' and '.join(attributes)}: give a fitted "
+            "DSinkClassifier. Of a Pipeline or a search, give the classifier in it: pipeline[-1], "
+            "search.best_estimator_."
+        )
     return tuple(getattr(estimator, name) for name in attributes)
 
 

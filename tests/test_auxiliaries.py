@@ -8,18 +8,20 @@ from _quick import make_blobs, tiny_net
 from cleanlab.classification import CleanLearning
 from scipy import sparse
 from sklearn import config_context
-from sklearn.ensemble import RandomForestClassifier, VotingClassifier
+from sklearn.ensemble import RandomForestClassifier, StackingClassifier, VotingClassifier
 from sklearn.frozen import FrozenEstimator
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, Perceptron
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from sklearn_dsink import DSinkClassifier
 from sklearn_dsink.auxiliaries import (
     IntegerLabelClassifier,
     accepts_sample_weight,
     as_read_by,
+    check_auxiliary,
     draws_globally,
     prepare,
     request_weights,
@@ -133,3 +135,16 @@ def test_a_net_behind_names_of_classes(scaled):
     if scaled:
         assert model.score(X, Y) > 0.8
         assert len(net.steps) == 2, "the pipeline given stays as it is"
+
+
+def test_stacking_says_only_after_its_fit_that_it_gives_probabilities():
+    rng = np.random.default_rng(0)
+    y = rng.integers(2, size=60)
+    X = rng.normal(size=(60, 2)) + y[:, None]
+    stack = StackingClassifier([("bayes", GaussianNB())], cv=2)
+    clf = DSinkClassifier(stack, make_pipeline(stack), cv=2, refine=False, random_state=0)
+    assert clf.fit(X, y).score(X, y) > 0.6
+    check_auxiliary(StackingClassifier([("bayes", GaussianNB())], GaussianNB()), "imb_aux")
+    deciding = StackingClassifier([("bayes", GaussianNB())], Perceptron())
+    with pytest.raises(TypeError, match="has no predict_proba"):
+        check_auxiliary(deciding, "imb_aux")

@@ -48,6 +48,13 @@ def test_features(container):
     np.testing.assert_allclose(found, PLAIN, rtol=1e-4, atol=1e-6)
 
 
+def test_embeddings_as_a_net_gives_them():
+    tensor = torch.tensor(X, dtype=torch.bfloat16, requires_grad=True)
+    found = quick().fit(tensor, Y).predict_proba(tensor)
+    expected = tensor.detach().float().numpy()
+    np.testing.assert_array_equal(found, quick().fit(expected, Y).predict_proba(expected))
+
+
 def test_features_in_a_file(tmp_path):
     features = memmap(X, tmp_path)
     found = quick().fit(features, Y).predict_proba(features)

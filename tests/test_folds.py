@@ -60,7 +60,11 @@ def test_rows_are_shuffled():
 
 
 @pytest.mark.parametrize(
-    "cv", [None, 3, KFold(3), StratifiedKFold(3), [([0, 1], [2]), ([2], [0, 1])]]
+    "cv",
+    [
+        *(None, 3, KFold(3), StratifiedKFold(3), [([0, 1], [2]), ([2], [0, 1])]),
+        [([True, True, False], [False, False, True]), ([2], np.array([True, True, False]))],
+    ],
 )
 def test_what_cv_may_be(cv, rng):
     n_rows = 3 if isinstance(cv, list) else 30
@@ -75,12 +79,19 @@ def test_what_cv_may_be(cv, rng):
 
 
 @pytest.mark.parametrize(
-    "cv", [ShuffleSplit(2, random_state=0), RepeatedKFold(n_splits=2), [([0, 1], [2, 3])]]
+    "cv", [ShuffleSplit(2, random_state=0), RepeatedKFold(n_splits=2), [([0, 1], [2, 3])], []]
 )
 def test_splits_that_leave_rows_out_or_test_them_twice(cv):
     y = np.arange(10) % 2
     with pytest.raises(ValueError, match=r"cv=.*exactly one test part.*Use KFold"):
         make_folds(cv, np.zeros((10, 1)), y, np.random.RandomState(0))
+
+
+def test_many_splits_are_not_written_out():
+    splits = list(ShuffleSplit(50, random_state=0).split(np.zeros((100, 1))))
+    with pytest.raises(ValueError, match="exactly one test part") as error:
+        make_folds(splits, np.zeros((100, 1)), np.arange(100) % 2, np.random.RandomState(0))
+    assert len(str(error.value)) < 800
 
 
 def test_groups_stay_together_and_a_splitter_without_them_says_so():

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
+from sklearn.naive_bayes import GaussianNB
+from sklearn.pipeline import make_pipeline
 
 from sklearn_dsink.inspection import find_label_issues
 from sklearn_dsink.plots import (
@@ -125,6 +127,14 @@ def test_an_unfitted_estimator_is_refused(name):
     }.get(name, MAKERS[name])
     with pytest.raises(NotFittedError):
         maker(model)
+
+
+@pytest.mark.parametrize("name", sorted(set(MAKERS) - {"shot", "reliability"}))
+def test_the_classifier_in_a_pipeline_is_asked_for(name):
+    model = make_pipeline(GaussianNB()).fit([[0.0], [1.0]], ["a", "b"])
+    model.y = ["a"]
+    with pytest.raises(TypeError, match=r"give the classifier in it: pipeline\[-1\]"):
+        MAKERS[name](model)
 
 
 def test_plot_can_be_called_again_and_returns_self():
