@@ -9,6 +9,7 @@ from itertools import combinations
 from typing import Any
 
 import numpy as np
+from sklearn.utils.validation import _num_samples
 
 from ._arrays import FloatArray, empty_beside, normalize_rows
 from ._seeding import seeded
@@ -224,7 +225,7 @@ def _out_of_fold(
     n_classes: int,
 ) -> tuple[FloatArray, FloatArray | None]:
     """Put one auxiliary's probabilities together, each answer as it comes."""
-    n_samples = X.shape[0]
+    n_samples = _num_samples(X)
     dtype = kept_dtype(n_samples * n_classes)
     if not nested:
         proba = empty_beside(X, (n_samples, n_classes), dtype)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
@@ -16,6 +17,7 @@ from sklearn.base import clone
 from sklearn.dummy import DummyClassifier
 from sklearn.utils import _safe_indexing, gen_batches
 from sklearn.utils.parallel import Parallel, delayed
+from sklearn.utils.validation import _num_samples
 
 from ._arrays import FloatArray, empty_beside
 from ._limits import LimitedWorkers
@@ -221,7 +223,7 @@ def _run(job: Job, X: Any, classes: npt.NDArray[Any], class_share: FloatArray) -
     # One class, in a fold or where all others are thought wrong, is what many classifiers refuse.
     if job.leaves_out is None and len(np.unique(job.labels)) == 1:
         template, params = DummyClassifier(), {}
-    whole = len(job.rows) == X.shape[0] and np.array_equal(job.rows, np.arange(X.shape[0]))
+    whole = np.array_equal(job.rows, np.arange(_num_samples(X)))
     try:
         with seeded(job.seed):
             model = clone(template).fit(
@@ -258,7 +260,7 @@ def _leave_out(
         raise ValueError(_failure(job, error)) from error
     known = np.unique(job.labels).tolist()
     proba = align_columns(np.concatenate(probas), known, np.asarray(classes).tolist(), class_share)
-    return proba.astype(kept_dtype(X.shape[0] * len(classes)), copy=False)
+    return proba.astype(kept_dtype(len(wanted.labels) * len(classes)), copy=False)
 
 
 def predict_by_blocks(
@@ -270,9 +272,11 @@ def predict_by_blocks(
     name: str,
 ) -> FloatArray:
     """Probabilities of some rows, or of all, asked for block by block."""
-    n_rows = X.shape[0] if rows is None else len(rows)
-    proba = empty_beside(X, (n_rows, len(classes)), kept_dtype(X.shape[0] * len(classes)))
-    size = max(_PREDICTED_SIZE // max(X.shape[1], len(classes)), 1)
+    n_samples = _num_samples(X)
+    n_rows = n_samples if rows is None else len(rows)
+    proba = empty_beside(X, (n_rows, len(classes)), kept_dtype(n_samples * len(classes)))
+    width = math.prod(getattr(X, "shape", ())[1:])  # 1 for texts
+    size = max(_PREDICTED_SIZE // max(width, len(classes)), 1)
     for part in gen_batches(n_rows, size):
         some = X if n_rows <= size and rows is None else None
         if some is None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import pickle
 
 import numpy as np
+import pandas as pd
 import pytest
 import sklearn
 import torch
 from sklearn.base import clone
 from sklearn.datasets import load_digits, load_iris
 from sklearn.ensemble import ExtraTreesClassifier
+from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
@@ -22,6 +24,7 @@ from skorch.callbacks import Callback
 
 from sklearn_dsink import DSinkClassifier
 from sklearn_dsink.datasets import flip_labels
+from sklearn_dsink.inputs import TabularEncoder
 from sklearn_dsink.noise import (
     ActivePassiveClassifier,
     AGCEClassifier,
@@ -373,6 +376,26 @@ def test_noise_correction_of_a_pipeline_of_strings(noisy_iris):
     assert set(clf.predict(X)) == set(names)
     assert clf.score(X, names[y_true]) > np.mean(y == y_true)
     assert clf.noise_matrix_.shape == (3, 3)
+
+
+def test_noise_correction_of_texts(noisy_iris):
+    """Rows may be a list, of which there is one column only."""
+    y = noisy_iris[1]
+    texts = [f"{'red green blue'.split()[label]} thing" for label in y]
+    pipeline = make_pipeline(CountVectorizer(), LogisticRegression())
+    clf = NoiseCorrectedClassifier(pipeline, cv=3, random_state=0)
+    assert clf.fit(texts, y).score(texts, y) == 1
+    assert clf.fit(np.array(texts), y).score(texts, y) == 1
+
+
+def test_noise_correction_of_tables_predicts_from_tables(noisy_iris):
+    """The encoder is fitted once for all fits, and belongs to the estimator all the same."""
+    X, y, _ = noisy_iris
+    table = pd.DataFrame(X).add_prefix("column ").assign(kind=np.array(["a", "b", "c"])[y])
+    trees = ExtraTreesClassifier(10, min_samples_leaf=2)
+    clf = NoiseCorrectedClassifier(make_pipeline(TabularEncoder(), trees), cv=3, random_state=0)
+    assert clf.fit(table, y).score(table, y) > 0.95
+    assert clf.feature_names_in_.tolist() == table.columns.tolist()
 
 
 def test_noise_correction_asks_for_folds(noisy_iris):

@@ -155,7 +155,7 @@ class NoiseCorrectedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimato
         labels = column_or_1d(y, warn=True)
         check_array(labels, ensure_2d=False, dtype=None, input_name="y")
         check_classification_targets(labels)
-        X, labels = indexable(X if hasattr(X, "shape") else np.asarray(X), labels)
+        X, labels = indexable(X, labels)
         self.classes_, codes = np.unique(labels, return_inverse=True)
         if len(codes) < 2:
             raise ValueError("NoiseCorrectedClassifier needs folds, but found n_samples=1.")
@@ -169,7 +169,7 @@ class NoiseCorrectedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimato
         given_weight = None if sample_weight is None else weight
         routed = self._routed_params(given_weight, fit_params)
         fitted = self._cross_fit(X, labels, codes, given_weight, routed, rng)
-        self.estimator_ = fitted.estimator
+        self.estimator_ = fitted.classifier
         if self.joint == "cleanlab":
             self.noise_matrix_ = cleanlab_noise_matrix(codes, fitted.proba)
         else:
