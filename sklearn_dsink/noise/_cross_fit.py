@@ -6,17 +6,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.ensemble import ExtraTreesClassifier
 
 from .._arrays import FloatArray
+from .._corrected import default_trees
 from ..crossfit import fit_auxiliaries
 from ..folds import deal_folds
 from ..noise_model import confident_joint
-
-
-def default_trees(n_estimators: int = 200) -> ExtraTreesClassifier:
-    """Return extremely randomised trees, whose leaves average several labels."""
-    return ExtraTreesClassifier(n_estimators, min_samples_leaf=2)
 
 
 def wrong_label_rates(

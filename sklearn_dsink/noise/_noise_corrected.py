@@ -7,28 +7,17 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin
-from sklearn.utils import check_array, check_random_state, get_tags, indexable
+from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
-from sklearn.utils.metadata_routing import (
-    MetadataRouter,
-    MethodMapping,
-    _routing_enabled,
-    process_routing,
-)
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, column_or_1d
 
 from .._arrays import FloatArray
-from ..crossfit import Auxiliary, fit_auxiliaries
+from .._corrected import CorrectedClassifier
 from ..folds import make_folds
 from ..noise_model import estimate_noise_matrix, label_posterior
-from ..probabilities import predict_aligned
 from ._correction import cleanlab_noise_matrix, sharpen, undo_noise
-from ._cross_fit import default_trees
 
 
-class NoiseCorrectedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
+class NoiseCorrectedClassifier(CorrectedClassifier):
     """Any classifier, its probabilities corrected for wrong labels in the training data.
 
     A classifier fitted to noisy labels answers for the label that would be given, and so too
@@ -143,43 +132,31 @@ class NoiseCorrectedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimato
         self : object
         """
         self._validate_params()
-        if y is None:
-            raise ValueError(
-                "NoiseCorrectedClassifier requires y to be passed, but the target y is None."
-            )
         if self.cv is None:
             raise ValueError(
                 "cv=None would estimate the noise from labels that the estimator has seen: "
                 "give a number of folds or a splitter."
             )
-        labels = column_or_1d(y, warn=True)
-        check_array(labels, ensure_2d=False, dtype=None, input_name="y")
-        check_classification_targets(labels)
-        X, labels = indexable(X, labels)
-        self.classes_, codes = np.unique(labels, return_inverse=True)
+        X, labels, codes, weight = self._check_rows(X, y, sample_weight)
         if len(codes) < 2:
             raise ValueError("NoiseCorrectedClassifier needs folds, but found n_samples=1.")
-        weight = _check_sample_weight(
-            sample_weight, codes, dtype=np.float64, ensure_non_negative=True
-        )
-        if weight.sum() == 0:
-            raise ValueError("sample_weight is zero for every row: nothing is left to fit.")
         rng = check_random_state(self.random_state)
-        self._class_share = np.bincount(codes, weights=weight) / weight.sum()
-        given_weight = None if sample_weight is None else weight
-        routed = self._routed_params(given_weight, fit_params)
-        fitted = self._cross_fit(X, labels, codes, given_weight, routed, rng)
-        self.estimator_ = fitted.classifier
-        if self.joint == "cleanlab":
-            self.noise_matrix_ = cleanlab_noise_matrix(codes, fitted.proba)
-        else:
-            self.noise_matrix_ = estimate_noise_matrix(codes, fitted.proba, sample_weight=weight)
-        self.label_posterior_ = label_posterior(
-            fitted.proba, codes, self.noise_matrix_, sharpening=self.sharpening
+        proba = self._fit_estimator(
+            self._get_estimator(),
+            X,
+            labels,
+            folds=make_folds(self.cv, X, codes, rng, weight),
+            sample_weight=None if sample_weight is None else weight,
+            fit_params=fit_params,
+            rng=rng,
         )
-        for name in ("n_features_in_", "feature_names_in_"):
-            if hasattr(self.estimator_, name):
-                setattr(self, name, getattr(self.estimator_, name))
+        if self.joint == "cleanlab":
+            self.noise_matrix_ = cleanlab_noise_matrix(codes, proba)
+        else:
+            self.noise_matrix_ = estimate_noise_matrix(codes, proba, sample_weight=weight)
+        self.label_posterior_ = label_posterior(
+            proba, codes, self.noise_matrix_, sharpening=self.sharpening
+        )
         return self
 
     def predict_proba(self, X: Any) -> FloatArray:
@@ -195,91 +172,7 @@ class NoiseCorrectedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimato
         proba : ndarray of shape (n_samples, n_classes)
             Rows sum to 1, columns as in `classes_`.
         """
-        check_is_fitted(self)
-        (X,) = indexable(X)
-        proba = predict_aligned(self.estimator_, X, self.classes_, self._class_share, "estimator")
+        proba = self._raw_proba(X)
         if self.correction == "transition":
             return undo_noise(proba, self.noise_matrix_)
         return sharpen(proba, self.sharpening)
-
-    def predict(self, X: Any) -> npt.NDArray[Any]:
-        """Return the most probable true class of each row.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
-            Rows to predict.
-
-        Returns
-        -------
-        y : ndarray of shape (n_samples,)
-        """
-        proba = self.predict_proba(X)
-        return self.classes_[proba.argmax(axis=1)]
-
-    def get_metadata_routing(self) -> MetadataRouter:
-        """Say which metadata goes where.
-
-        Returns
-        -------
-        routing : MetadataRouter
-            What this classifier and its estimator ask for.
-        """
-        return (
-            MetadataRouter(owner=type(self).__name__)
-            .add_self_request(self)
-            .add(
-                estimator=self._get_estimator(),
-                method_mapping=MethodMapping().add(caller="fit", callee="fit"),
-            )
-        )
-
-    def __sklearn_tags__(self) -> Any:
-        """Return the estimator's tags."""
-        tags = super().__sklearn_tags__()
-        tags.input_tags = get_tags(self._get_estimator()).input_tags
-        return tags
-
-    def _routed_params(
-        self, weight: FloatArray | None, fit_params: dict[str, Any]
-    ) -> dict[str, dict[str, Any]] | None:
-        """Return what routing gives the estimator; None without it: weights go by default."""
-        if _routing_enabled():
-            given = fit_params if weight is None else fit_params | {"sample_weight": weight}
-            return {"estimator": dict(process_routing(self, "fit", **given).estimator.fit)}
-        if fit_params:
-            raise TypeError(
-                f"fit got unexpected arguments {sorted(fit_params)}: enable metadata routing to "
-                "pass them on to the estimator."
-            )
-        return None
-
-    def _cross_fit(
-        self,
-        X: Any,
-        labels: npt.NDArray[Any],
-        codes: npt.NDArray[np.integer[Any]],
-        weight: FloatArray | None,
-        routed: dict[str, dict[str, Any]] | None,
-        rng: np.random.RandomState,
-    ) -> Auxiliary:
-        try:
-            return fit_auxiliaries(
-                {"estimator": self._get_estimator()},
-                X,
-                labels,
-                classes=self.classes_,
-                class_share=self._class_share,
-                folds=make_folds(self.cv, X, codes, rng, weight),
-                sample_weight=weight,
-                fit_params=routed,
-                n_jobs=self.n_jobs,
-                random_state=rng,
-            )["estimator"]
-        except ValueError as error:
-            if isinstance(error.__cause__, TypeError):  # features of a type it cannot read
-                raise TypeError(str(error)) from error.__cause__
-            raise
-
-    def _get_estimator(self) -> Any:
-        return default_trees() if self.estimator is None else self.estimator
