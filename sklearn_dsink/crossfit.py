@@ -35,7 +35,8 @@ class Auxiliary:
     estimator : classifier
         Fitted on all rows, as its encoder gives them; or the frozen estimator that was given.
     proba : ndarray of shape (n_samples, n_classes), dtype float32 or float16
-        Out-of-fold with folds, in-sample without them or where the estimator is frozen.
+        Out-of-fold with folds, in-sample without them or where the estimator is frozen.  Of no
+        rows where there was an empty list of folds.
     template : classifier
         Seeded and unfitted; the frozen estimator itself.
     params : dict
@@ -95,7 +96,7 @@ def fit_auxiliaries(
     class_share : ndarray of shape (n_classes,)
         Weighted share of each class in `y`.
     folds : list of (train, test) or None
-        None gives in-sample probabilities.
+        None gives in-sample probabilities, an empty list gives none.
     nested : bool, default=False
         Whether to leave out two folds at a time, each pair of them once.  A row's probability is
         then the mean over the fits without its fold, and what each of them says is kept in
@@ -158,7 +159,7 @@ def fit_auxiliaries(
             encoded[name] = shared
             template = after_encoder(shared, template)
         # What it leaves out is left out alone, not with rows that a splitter keeps from teaching.
-        shortcut = folds is not None and are_complements(folds, n_samples) and leaves_out(template)
+        shortcut = bool(folds) and are_complements(folds or [], n_samples) and leaves_out(template)
         leaving = None
         if shortcut:
             weight = params.get("sample_weight")
@@ -190,7 +191,7 @@ def fit_auxiliaries(
             answers = (
                 (each.predicts, result) for each, result in done if each.predicts is not None
             )
-        if folds is not None:
+        if folds:
             probas[name] = _out_of_fold(answers, X, folds, nested, len(classes))
 
     fitted = {}
@@ -198,6 +199,8 @@ def fit_auxiliaries(
         model = models.get(name, template)  # a frozen one is its own
         if name in probas:
             proba, unseen = probas[name]
+        elif folds == []:
+            proba, unseen = np.empty((0, len(classes)), dtype=np.float32), None
         else:
             proba = predict_by_blocks(model, features[name], None, classes, class_share, name)
             every_fold = (len(folds or []), *proba.shape)

@@ -5,23 +5,27 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+import sklearn
 from hypothesis import given
 from hypothesis import strategies as st
+from joblib import parallel_config
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.stats import norm
 from sklearn.base import clone
-from sklearn.datasets import load_digits
+from sklearn.datasets import load_digits, load_iris
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
+from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
 from sklearn_dsink.datasets import make_long_tailed
 from sklearn_dsink.imbalance import (
+    KernelClassifier,
     PriorCorrectedClassifier,
     adjust_prior,
     effective_number_weights,
@@ -228,8 +232,6 @@ def test_weights_reach_the_estimator_or_a_warning_says_so(tail):
     in_pipeline = PriorCorrectedClassifier(pipeline, prior=np.ones(10))
     in_pipeline.fit(X, y, sample_weight=weight)
     assert_array_equal(in_pipeline.predict(X), weighted.predict(X))
-    from sklearn.neighbors import KNeighborsClassifier
-
     with pytest.warns(UserWarning, match="takes no sample_weight"):
         PriorCorrectedClassifier(KNeighborsClassifier()).fit(X, y, sample_weight=weight)
     with pytest.raises(TypeError, match="metadata routing"):
@@ -237,8 +239,6 @@ def test_weights_reach_the_estimator_or_a_warning_says_so(tail):
 
 
 def test_metadata_routing(tail):
-    import sklearn
-
     X, y = tail
     weight = np.where(y == 9, 50.0, 1.0)
     with sklearn.config_context(enable_metadata_routing=True):
@@ -250,6 +250,79 @@ def test_metadata_routing(tail):
             clone(tree).set_fit_request(sample_weight=False), prior=np.ones(10)
         ).fit(X, y, sample_weight=weight)
     assert np.mean(asking.predict(X) == 9) > np.mean(refusing.predict(X) == 9)
+
+
+def test_routed_weights_reach_fits_side_by_side(tail):
+    X, y = tail
+    weight = np.where(y == 9, 50.0, 1.0)
+    with sklearn.config_context(enable_metadata_routing=True), parallel_config("threading"):
+        pipeline = make_pipeline(
+            StandardScaler().set_fit_request(sample_weight=False),
+            DecisionTreeClassifier(max_depth=2).set_fit_request(sample_weight=True),
+        )
+        one, two = (
+            PriorCorrectedClassifier(pipeline, cv=2, n_jobs=n_jobs, random_state=0)
+            .fit(X, y, sample_weight=weight)
+            .class_prior_
+            for n_jobs in (1, 2)
+        )
+    assert_array_equal(one, two)
+
+
+def test_a_fold_may_be_left_with_one_class():
+    X = np.arange(30.0).reshape(-1, 1)
+    y = np.repeat(["many", "one"], [29, 1])
+    clf = PriorCorrectedClassifier(LogisticRegression(), random_state=0).fit(X, y)
+    assert_allclose(clf.class_prior_, [29 / 30, 1 / 30], atol=0.02)
+    assert clf.predict([[29.0]]) == ["one"]
+
+
+def test_rows_of_weight_zero_teach_nothing():
+    X, y = load_iris(return_X_y=True)
+    X_more, y_more = np.concatenate([X, X, X]), np.concatenate([y, (y + 1) % 3, (y + 1) % 3])
+    weight = np.repeat([1.0, 0.0, 0.0], len(y))
+    knn = PriorCorrectedClassifier(KNeighborsClassifier(), random_state=0)
+    with pytest.warns(UserWarning, match="takes no sample_weight"):
+        knn.fit(X_more, y_more, sample_weight=weight)
+    assert knn.score(X, y) > 0.9
+    # Nor do they add to the rows that a class of none has half a share of.
+    frozen = PriorCorrectedClassifier(FrozenEstimator(LogisticRegression(max_iter=500).fit(X, y)))
+    rows = np.flatnonzero(y < 2)
+    without = frozen.set_params(prior="counts").fit(X[rows], y[rows]).class_prior_
+    longer = frozen.fit(X, y, sample_weight=(y < 2).astype(float)).class_prior_
+    assert_allclose(longer, [*(without / (1 + 0.005)), 0.005 / (1 + 0.005)])
+
+
+def test_errors_name_the_parameter_and_the_fold():
+    class Picky(DecisionTreeClassifier):
+        def fit(self, X, y, sample_weight=None):
+            if len(X) < 150:
+                raise RuntimeError("too few rows")
+            return super().fit(X, y, sample_weight)
+
+    with pytest.raises(ValueError, match=r"(?s)estimator=.*all but fold 1 of 5.*too few rows"):
+        PriorCorrectedClassifier(Picky()).fit(*load_iris(return_X_y=True))
+
+
+@pytest.mark.parametrize("prior", ["counts", [1, 1, 1]])
+def test_other_priors_ask_for_no_probabilities(prior):
+    class Silent(KNeighborsClassifier):
+        def predict_proba(self, X):
+            raise AssertionError
+
+    X, y = load_iris(return_X_y=True)
+    for estimator in (Silent(), FrozenEstimator(Silent().fit(X, y))):
+        clf = PriorCorrectedClassifier(estimator, prior=prior).fit(X, y)
+        assert_allclose(clf.class_prior_, 1 / 3)
+    clf = PriorCorrectedClassifier(KernelClassifier(), prior=prior).fit(X, y)
+    assert clf.score(X, y) > 0.9
+
+
+def test_frozen_estimators_swallow_no_arguments():
+    X, y = load_iris(return_X_y=True)
+    tree = FrozenEstimator(DecisionTreeClassifier().fit(X, y))
+    with pytest.raises(TypeError, match="unexpected arguments"):
+        PriorCorrectedClassifier(tree).fit(X, y, groups=y)
 
 
 def test_a_given_prior_is_taken_as_it_is():
