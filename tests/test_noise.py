@@ -38,7 +38,7 @@ from sklearn_dsink.noise import (
     SCEClassifier,
 )
 from sklearn_dsink.noise._co_teaching import CoTeachingLoss
-from sklearn_dsink.noise._correction import sharpen, undo_noise
+from sklearn_dsink.noise._correction import cleanlab_noise_matrix, sharpen, undo_noise
 from sklearn_dsink.noise._cross_fit import wrong_label_rates
 from sklearn_dsink.noise._divide_mix import DivideMixLoss, clean_probabilities
 from sklearn_dsink.noise._neighbor_smoothing import neighbor_label_shares
@@ -355,6 +355,37 @@ def test_noise_matrix_and_label_posterior_are_near_the_truth(joint):
     assert np.abs(clf.noise_matrix_ - matrix).max() < 0.12
     restored = np.mean(clf.label_posterior_.argmax(axis=1) == y)
     assert restored > 0.9 > np.mean(y_noisy == y) + 0.15
+
+
+@pytest.mark.parametrize("joint", ["confident", "cleanlab"])
+def test_noise_estimate_counts_weights(joint):
+    if joint == "cleanlab":
+        pytest.importorskip("cleanlab")
+    X, y = load_digits(return_X_y=True)
+    y_noisy, _ = flip_labels(y, 0.3, kind="pair", random_state=0)
+    trees = ExtraTreesClassifier(20, min_samples_leaf=2)
+    clf = NoiseCorrectedClassifier(trees, cv=3, joint=joint, random_state=0)
+    clf.fit(X, y_noisy, sample_weight=np.where(y == y_noisy, 1.0, 1e-3))
+    assert clf.noise_matrix_.diagonal().min() > 0.9
+
+
+def test_cleanlab_gets_rows_as_often_as_they_weigh():
+    pytest.importorskip("cleanlab")
+    rng = np.random.default_rng(0)
+    codes = np.repeat([0, 1, 2], 200)
+    proba = rng.dirichlet(np.ones(3), size=600) / 2 + np.eye(3)[codes] / 2
+    weight = rng.integers(0, 4, size=600)
+    repeated = np.repeat(np.arange(600), weight)
+    found = cleanlab_noise_matrix(codes, proba, weight)
+    expected = cleanlab_noise_matrix(codes[repeated], proba[repeated], np.ones(len(repeated)))
+    np.testing.assert_allclose(found, expected, atol=0.02)
+    # Rows of weight 0 do not count, and a class of no others is no noise.
+    rows = np.flatnonzero(codes < 2)
+    found = cleanlab_noise_matrix(codes, proba, np.where(codes < 2, 0.3, 0.0))
+    np.testing.assert_array_equal(
+        found[:2], cleanlab_noise_matrix(codes[rows], proba[rows], np.ones(len(rows)))[:2]
+    )
+    assert found[2, 2] > 0.99
 
 
 @pytest.mark.parametrize("correction", ["sharpen", "transition"])

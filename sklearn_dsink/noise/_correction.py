@@ -74,7 +74,9 @@ def undo_noise(proba: FloatArray, noise_matrix: FloatArray, *, max_iter: int = 5
     return true
 
 
-def cleanlab_noise_matrix(codes: npt.NDArray[np.integer[Any]], proba: FloatArray) -> FloatArray:
+def cleanlab_noise_matrix(
+    codes: npt.NDArray[np.integer[Any]], proba: FloatArray, weight: FloatArray
+) -> FloatArray:
     """P(given | true) by cleanlab's calibrated confident joint."""
     try:
         from cleanlab.count import compute_confident_joint
@@ -83,6 +85,13 @@ def cleanlab_noise_matrix(codes: npt.NDArray[np.integer[Any]], proba: FloatArray
             "joint='cleanlab' needs the package cleanlab: pip install cleanlab, or choose "
             "joint='confident'."
         ) from error
+    # cleanlab takes no weights, so it gets rows as often as they weigh: on average once.  Rounded
+    # in this order, rows of the same given label and likeliest class are right in sum.
+    order = np.lexsort((proba.max(axis=1), proba.argmax(axis=1), codes))
+    total = np.cumsum(weight[order]) * (np.count_nonzero(weight) / weight.sum())
+    rows = np.repeat(order, np.diff(np.round(total).astype(np.intp), prepend=0))
     # cleanlab's joint counts (given, true).
-    counts = compute_confident_joint(codes, proba, calibrate=True).T.astype(np.float64)
+    counts = compute_confident_joint(codes[rows], proba[rows], calibrate=True).T.astype(np.float64)
+    # A class whose weights round to nothing is taken to be labelled rightly.
+    np.fill_diagonal(counts, np.maximum(counts.diagonal(), 1e-3))
     return normalize_rows(counts + PROBA_FLOOR)

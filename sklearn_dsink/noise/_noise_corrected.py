@@ -37,7 +37,8 @@ class NoiseCorrectedClassifier(CorrectedClassifier):
         Power above; also used for `label_posterior_`.
     joint : {"confident", "cleanlab"}, default="confident"
         Where counts of (true, given) classes come from: our confident joint, or
-        ``cleanlab.count.compute_confident_joint`` (needs cleanlab).
+        ``cleanlab.count.compute_confident_joint`` (needs cleanlab). The latter takes no weights:
+        it is given rows as often as they weigh, rounded to whole rows.
     cv : int, cross-validation splitter or iterable, default=5
         Folds of the out-of-fold probabilities. An int gives stratified folds that classes with
         fewer rows than folds fit into.
@@ -151,7 +152,7 @@ class NoiseCorrectedClassifier(CorrectedClassifier):
             rng=rng,
         )
         if self.joint == "cleanlab":
-            self.noise_matrix_ = cleanlab_noise_matrix(codes, proba)
+            self.noise_matrix_ = cleanlab_noise_matrix(codes, proba, weight)
         else:
             self.noise_matrix_ = estimate_noise_matrix(codes, proba, sample_weight=weight)
         self.label_posterior_ = label_posterior(
