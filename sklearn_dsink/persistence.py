@@ -198,8 +198,8 @@ def load_model(path: str | os.PathLike[str], *, trusted: tuple[str, ...] = ()) -
     FileNotFoundError
         If there is no such file.
     ValueError
-        If the file is cut short, is a folder or no model file, was written by a later version, or
-        holds types that are not trusted.
+        If the file is cut short, is a folder or no model file, was written by a later version,
+        holds types that are not trusted, or lacks weights of a net.
 
     Examples
     --------
@@ -222,7 +222,7 @@ def load_model(path: str | os.PathLike[str], *, trusted: tuple[str, ...] = ()) -
     try:
         bare = sio.loads(structure, trusted=names)
         return _with_tensors(bare, load(tensors))
-    except (UntrustedTypesFoundException, SafetensorError, KeyError) as error:
+    except (UntrustedTypesFoundException, SafetensorError, LookupError) as error:
         raise ValueError(f"{path.name} is damaged: {error}.") from error
 
 
@@ -330,7 +330,7 @@ def _bare_net(net: NeuralNet, keep: Any, tensors: dict[str, torch.Tensor]) -> Sa
         return SavedNet(type(net), _without_tensors(params, tensors), {}, [], {})
     state = {
         name: {key: keep(value) for key, value in getattr(net, f"{name}_").state_dict().items()}
-        for name in ("module", "criterion")
+        for name in net._modules + net._criteria
     }
     fitted = {k: v for k, v in vars(net).items() if k == "classes_inferred_"}
     bare = _without_tensors(params, tensors)
@@ -363,9 +363,13 @@ def _built_net(saved: SavedNet, tensors: dict[str, torch.Tensor]) -> NeuralNet:
         return net
     with torch.random.fork_rng(devices=[]):  # building the modules draws weights
         net.initialize()
-    for name, keys in saved.state.items():
+    for name in net._modules + net._criteria:
         module = getattr(net, f"{name}_")
-        module.load_state_dict({key: tensors[place] for key, place in keys.items()})
+        keys = saved.state.get(name, {})  # earlier versions kept "module" and "criterion" alone
+        try:
+            module.load_state_dict({key: tensors[place] for key, place in keys.items()})
+        except RuntimeError as error:
+            raise LookupError(f"{name}_: {' '.join(str(error).split())}") from error
         module.eval()
     net.history_ = History(saved.history)
     vars(net).update(saved.fitted)

@@ -21,7 +21,7 @@ import polars as pl
 import pytest
 import skops.io as sio
 import torch
-from _quick import quick
+from _quick import make_blobs, quick
 from sklearn.base import clone
 from sklearn.datasets import load_iris
 from sklearn.ensemble import ExtraTreesClassifier
@@ -29,16 +29,39 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from skorch import NeuralNetClassifier
+from torch import nn
 
 import sklearn_dsink
 from sklearn_dsink import DSinkClassifier
 from sklearn_dsink.inputs import TabularEncoder
 from sklearn_dsink.noise import GCEClassifier
-from sklearn_dsink.persistence import TRUSTED_TYPES, _own_parts, load_model, save_model
+from sklearn_dsink.persistence import (
+    TRUSTED_TYPES,
+    _own_parts,
+    load_model,
+    save_model,
+    write_model,
+)
 
 
 class Mine(LogisticRegression):
     """A type that this package does not know."""
+
+
+class TwoModules(NeuralNetClassifier):
+    """A net whose module classifies what a second one gives."""
+
+    def initialize_module(self):
+        super().initialize_module()
+        self.encoder_ = nn.Linear(4, 4)
+        return self
+
+    def infer(self, x, **fit_params):
+        return super().infer(torch.tanh(self.encoder_(x)), **fit_params)
+
+
+TWO_MODULES = (f"{__name__}.TwoModules", "torch.nn.modules.linear.Linear")
 
 
 @pytest.fixture(scope="module")
@@ -194,6 +217,29 @@ def test_a_target_with_the_loader_of_torch_is_loaded(tmp_path):
         path = save_model(clf, tmp_path / "m.dsink")
     loaded = load_model(path, trusted=("_quick.TinyModule",))
     np.testing.assert_array_equal(loaded.predict_proba(X), clf.predict_proba(X))
+
+
+def two_modules():
+    X, y, _ = make_blobs()
+    net = TwoModules(nn.Linear, module__in_features=4, module__out_features=3, verbose=0)
+    net.set_params(criterion=nn.CrossEntropyLoss, max_epochs=3)
+    return X, quick(target=net).fit(X, y)
+
+
+def test_every_module_of_a_net_is_kept(tmp_path):
+    X, clf = two_modules()
+    write_model(clf, tmp_path / "model.dsink")
+    loaded = load_model(tmp_path / "model.dsink", trusted=TWO_MODULES)
+    np.testing.assert_array_equal(loaded.predict_proba(X), clf.predict_proba(X))
+
+
+def test_a_file_without_the_weights_of_a_module_is_refused(tmp_path, monkeypatch):
+    """Releases before wrote the first module and the criterion alone."""
+    _, clf = two_modules()
+    monkeypatch.setattr(clf.target_, "_modules", ["module"])
+    write_model(clf, tmp_path / "model.dsink")
+    with pytest.raises(ValueError, match=r'model\.dsink is damaged: encoder_: .*Missing key.*"we'):
+        load_model(tmp_path / "model.dsink", trusted=TWO_MODULES)
 
 
 @pytest.mark.parametrize("keep", [0, 10, 0.5, 0.99])
