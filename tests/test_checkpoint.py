@@ -31,7 +31,12 @@ from skorch.dataset import ValidSplit
 from torch import nn
 
 from sklearn_dsink import DSinkClassifier, checkpoint
-from sklearn_dsink.imbalance import KernelClassifier
+from sklearn_dsink.imbalance import (
+    CRTClassifier,
+    KernelClassifier,
+    LWSClassifier,
+    TauNormClassifier,
+)
 from sklearn_dsink.inputs import TabularEncoder
 
 
@@ -384,6 +389,14 @@ def test_nets_and_frozen_models_as_auxiliaries(tmp_path):
     other = {**settings(), "imb_aux": FrozenEstimator(LogisticRegression(C=0.01).fit(X, Y))}
     with pytest.raises(ValueError, match="other imb_aux"):
         quick(**other, checkpoint_dir=tmp_path).fit(X, Y)
+
+
+@pytest.mark.parametrize("method", [CRTClassifier, LWSClassifier, TauNormClassifier])
+def test_auxiliaries_of_two_stages_are_kept(method, tmp_path):
+    clf = quick(imb_aux=method(max_epochs=2, hidden_layer_sizes=(8,)), refine=False)
+    whole = clone(clf).fit(X, Y)
+    for _ in range(2):
+        assert_same(clone(clf).set_params(checkpoint_dir=tmp_path).fit(X, Y), whole)
 
 
 def test_auxiliaries_that_encode_tables_are_kept(tmp_path, fit_log):

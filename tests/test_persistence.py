@@ -34,6 +34,7 @@ from torch import nn
 
 import sklearn_dsink
 from sklearn_dsink import DSinkClassifier
+from sklearn_dsink.imbalance import LWSClassifier
 from sklearn_dsink.inputs import TabularEncoder
 from sklearn_dsink.noise import GCEClassifier
 from sklearn_dsink.persistence import (
@@ -163,9 +164,10 @@ def test_paths_among_the_parameters_are_saved(fitted, tmp_path):
     assert loaded.checkpoint_dir == classifier.checkpoint_dir
 
 
-def test_nets_in_the_auxiliaries_are_saved_with_their_weights(tmp_path):
+@pytest.mark.parametrize("method", [GCEClassifier, LWSClassifier])
+def test_nets_in_the_auxiliaries_are_saved_with_their_weights(method, tmp_path):
     X, y = load_iris(return_X_y=True)
-    net = GCEClassifier(max_epochs=3, random_state=0).fit(X, y)
+    net = method(max_epochs=3, random_state=0).fit(X, y)
     loaded = load_model(save_model(net, tmp_path / "net.dsink"))
     np.testing.assert_array_equal(loaded.predict_proba(X), net.predict_proba(X))
 

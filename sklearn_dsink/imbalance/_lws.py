@@ -92,6 +92,8 @@ class LWSClassifier(DecoupledNetClassifier):
         Names of the features, when all are strings.
     head_history_ : list of dict
         The second stage's epochs.
+    factors_ : ndarray of shape (n_classes,)
+        The learned factors; the net's last layer is already multiplied by them.
 
     References
     ----------
@@ -174,4 +176,11 @@ class LWSClassifier(DecoupledNetClassifier):
             lr=self.head_lr,
             weight_decay=0.0,
         )
-        return scaled
+        factor = scaled.factor.detach()
+        self.factors_ = factor.cpu().numpy().copy()
+        # Within the weights, they need no layer that a loaded net would not have.
+        head.requires_grad_(True)
+        with torch.no_grad():
+            head.weight.mul_(factor[:, None])  # type: ignore[operator]
+            head.bias.mul_(factor)  # type: ignore[operator]
+        return head
