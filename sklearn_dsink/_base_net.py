@@ -114,12 +114,12 @@ class BaseNetClassifier(ClassifierMixin, BaseEstimator):
         raise NotImplementedError
 
     def _make_callbacks(self) -> list[Any]:
-        """Return new skorch callbacks for one fit."""
+        """Return new skorch callbacks for one fit; the net forgets them after it."""
         own: list[Any] = [("loss_epochs", LossEpochs())]
         if self.early_stopping:
             own.append(("early_stopping", EarlyStopping(patience=self.patience, load_best=True)))
             own[-1][1].sink = print if self.verbose else _no_sink
-        return own + copy.deepcopy(list(self.callbacks or []))
+        return own
 
     def _net_options(self) -> dict[str, Any]:
         """Return further arguments for `make_net`."""
@@ -208,9 +208,9 @@ class BaseNetClassifier(ClassifierMixin, BaseEstimator):
         loss = self._make_loss()
         counts = np.bincount(codes[train], weights=weight[train], minlength=n_classes)
         loss.prepare(torch.as_tensor(counts, dtype=torch.float32), n_samples)
-        callbacks = self._make_callbacks()
-        if n_epochs is not None:
-            callbacks.append(("stop_after", StopAfter(n_epochs)))
+        own = self._make_callbacks()
+        last = [] if n_epochs is None else [("stop_after", StopAfter(n_epochs))]
+        callbacks = [*own, *copy.deepcopy(list(self.callbacks or [])), *last]
         options: dict[str, Any] = {
             "criterion": WeightedMean(loss),
             "n_samples": len(train),
@@ -246,6 +246,10 @@ class BaseNetClassifier(ClassifierMixin, BaseEstimator):
                     f"Out of memory on device={self.device!r}: {error}. Lower batch_size "
                     f"(now {net.batch_size})."
                 ) from error
+        # What only the training needs: the rows held back, and who looked at them.
+        net.train_split = None
+        net.callbacks = [callback for callback in net.callbacks if callback not in own + last]
+        net.callbacks_ = [callback for callback in net.callbacks_ if callback not in own + last]
         self.net_ = net
         # A callback may have ended the training amid an epoch, which has no loss then.
         self.history_ = [epoch for epoch in plain_history(net) if "train_loss" in epoch]

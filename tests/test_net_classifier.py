@@ -169,6 +169,19 @@ def test_early_stopping_keeps_the_best_epoch():
     assert "valid_loss" not in full.history_[0]
 
 
+def test_a_net_that_stopped_early_keeps_no_rows_and_can_go_on(iris):
+    X, y = iris
+    clf = NetClassifier(**QUICK, early_stopping=True, callbacks=[EpochTimer()]).fit(X, y)
+    data = pickle.dumps(clf)
+    assert not any(row.tobytes() in data for row in X)
+    np.testing.assert_array_equal(pickle.loads(data).predict_proba(X), clf.predict_proba(X))
+    assert any(isinstance(callback, EpochTimer) for callback in clf.net_.callbacks)
+    weight = np.ones(len(X), dtype=np.float32)
+    clf.net_.partial_fit(X, {"label": y, "weight": weight, "index": np.arange(len(X))})
+    assert len(clf.net_.history) == len(clf.history_) + QUICK["max_epochs"]
+    assert "valid_loss" not in clf.net_.history[-1]
+
+
 def test_early_stopping_with_lone_and_with_only_lone_classes(iris):
     X, y = iris
     y = y.copy()

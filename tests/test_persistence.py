@@ -33,10 +33,11 @@ from skorch import NeuralNetClassifier
 from torch import nn
 
 import sklearn_dsink
+import sklearn_dsink.imbalance
+import sklearn_dsink.noise
 from sklearn_dsink import DSinkClassifier
-from sklearn_dsink.imbalance import LWSClassifier
+from sklearn_dsink._base_net import BaseNetClassifier
 from sklearn_dsink.inputs import TabularEncoder
-from sklearn_dsink.noise import GCEClassifier
 from sklearn_dsink.persistence import (
     TRUSTED_TYPES,
     _own_parts,
@@ -63,6 +64,13 @@ class TwoModules(NeuralNetClassifier):
 
 
 TWO_MODULES = (f"{__name__}.TwoModules", "torch.nn.modules.linear.Linear")
+
+NETS = [
+    part
+    for module in (sklearn_dsink, sklearn_dsink.imbalance, sklearn_dsink.noise)
+    for part in vars(module).values()
+    if isinstance(part, type) and issubclass(part, BaseNetClassifier)
+]
 
 
 @pytest.fixture(scope="module")
@@ -164,10 +172,14 @@ def test_paths_among_the_parameters_are_saved(fitted, tmp_path):
     assert loaded.checkpoint_dir == classifier.checkpoint_dir
 
 
-@pytest.mark.parametrize("method", [GCEClassifier, LWSClassifier])
-def test_nets_in_the_auxiliaries_are_saved_with_their_weights(method, tmp_path):
+@pytest.mark.parametrize("method", NETS)
+@pytest.mark.parametrize("early_stopping", [False, True])
+def test_nets_in_the_auxiliaries_are_saved_with_their_weights(method, early_stopping, tmp_path):
     X, y = load_iris(return_X_y=True)
-    net = method(max_epochs=3, random_state=0).fit(X, y)
+    net = method(max_epochs=3, random_state=0)
+    if "early_stopping" in net.get_params():
+        net.set_params(early_stopping=early_stopping)
+    net.fit(X, y)
     loaded = load_model(save_model(net, tmp_path / "net.dsink"))
     np.testing.assert_array_equal(loaded.predict_proba(X), net.predict_proba(X))
 
