@@ -40,6 +40,8 @@ _INTEGER_LABELS_ONLY = {"skorch", "xgboost", "cleanlab"}
 # Steps of a pipeline that read no labels.
 _UNLABELED = {TabularEncoder, SmoothClipper}
 _MAX_SEED = np.iinfo(np.int32).max
+# Of an estimator in a message, for its reason comes after it.
+_MOST_CHARACTERS = 200
 
 
 def is_pipeline(estimator: Any) -> bool:
@@ -120,6 +122,13 @@ def check_auxiliary(estimator: Any, name: str) -> None:
             raise ValueError(
                 f"{name}={estimator!r} is not fitted. Fit the classifier before freezing it."
             ) from error
+
+
+def named(name: str, estimator: Any) -> str:
+    """Write a parameter and its estimator, in one line that is not long, for a message."""
+    is_ours = isinstance(estimator, BaseEstimator)
+    text = estimator.__repr__(N_CHAR_MAX=_MOST_CHARACTERS) if is_ours else repr(estimator)
+    return f"{name}={' '.join(text.split())}"
 
 
 def reads_integer_labels_only(estimator: Any) -> bool:

@@ -23,7 +23,7 @@ from ._arrays import FloatArray, empty_beside
 from ._limits import LimitedWorkers
 from ._progress import Progress
 from ._seeding import seeded
-from .auxiliaries import left_out_proba
+from .auxiliaries import left_out_proba, named
 from .checkpoint import Checkpoint, read_result, write_result
 from .folds import Rows
 from .probabilities import align_columns, predict_aligned
@@ -213,7 +213,7 @@ def _run_limited(
         return workers.run(_run, job, X, classes, class_share)
     except TimeoutError as error:
         raise TimeoutError(
-            f"{job.name}={job.template!r} was not fitted on {job.stage} within "
+            f"{named(job.name, job.template)} was not fitted on {job.stage} within "
             f"fit_timeout={workers.seconds} s. Raise fit_timeout, or give a faster classifier."
         ) from error
 
@@ -226,9 +226,8 @@ def _run(job: Job, X: Any, classes: npt.NDArray[Any], class_share: FloatArray) -
     whole = np.array_equal(job.rows, np.arange(_num_samples(X)))
     try:
         with seeded(job.seed):
-            model = clone(template).fit(
-                X if whole else _safe_indexing(X, job.rows), job.labels, **params
-            )
+            model = clone(template)
+            model.fit(X if whole else _safe_indexing(X, job.rows), job.labels, **params)
     except Exception as error:
         raise ValueError(_failure(job, error)) from error
     if job.leaves_out is not None:
@@ -239,10 +238,16 @@ def _run(job: Job, X: Any, classes: npt.NDArray[Any], class_share: FloatArray) -
 
 
 def _failure(job: Job, error: Exception) -> str:
-    return (
-        f"{job.name}={job.template!r} failed when fitted on {job.stage}: "
+    failure = (
+        f"{named(job.name, job.template)} failed when fitted on {job.stage}: "
         f"{type(error).__name__}: {error}"
     )
+    if "could not convert string to float" in failure:
+        failure += (
+            ". It reads numbers only: give X as a data frame, and put "
+            "sklearn_dsink.inputs.TabularEncoder() before it in a pipeline."
+        )
+    return failure
 
 
 def _leave_out(

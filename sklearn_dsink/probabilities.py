@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from ._arrays import FloatArray, normalize_rows
 from ._seeding import seeded
-from .auxiliaries import as_read_by, draws_globally
+from .auxiliaries import as_read_by, draws_globally, named
 
 
 def check_proba(proba: Any, n_samples: int, n_columns: int, name: str) -> FloatArray:
@@ -144,14 +144,26 @@ def predict_aligned(
     Returns
     -------
     proba : ndarray of shape (n_samples, n_classes)
+
+    Raises
+    ------
+    ValueError
+        If the classifier fails, or what it gives are no probabilities; it is named.
     """
+    if not hasattr(estimator, "classes_"):
+        raise ValueError(f"{named(name, estimator)} has no classes_ after its fit.")
     known = np.asarray(estimator.classes_).tolist()
     n_rows = X.shape[0] if hasattr(X, "shape") else len(X)
     # Some draw from the global generators even to predict: skorch's data loader, for one.
-    with seeded(0) if draws_globally(estimator) else nullcontext():
-        answer = estimator.predict_proba(as_read_by(estimator, X))
+    try:
+        with seeded(0) if draws_globally(estimator) else nullcontext():
+            answer = estimator.predict_proba(as_read_by(estimator, X))
+    except Exception as error:
+        raise ValueError(
+            f"{named(name, estimator)} failed to predict: {type(error).__name__}: {error}"
+        ) from error
     proba = check_proba(answer, n_rows, len(known), name)
     try:
         return align_columns(proba, known, np.asarray(classes).tolist(), class_share)
     except ValueError as error:
-        raise ValueError(f"{name}={estimator!r}: {error}") from error
+        raise ValueError(f"{named(name, estimator)}: {error}") from error

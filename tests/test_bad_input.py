@@ -14,6 +14,8 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression, Perceptron
 from sklearn.model_selection import ShuffleSplit
 from sklearn.naive_bayes import GaussianNB
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
@@ -268,3 +270,51 @@ def test_a_fit_that_fails_leaves_nothing_that_claims_to_be_fitted():
         clf.predict(X)
     assert not hasattr(clf, "surrogate_labels_")
     clf.set_params(noise_aux=GaussianNB()).fit(X, Y).predict(X)
+
+
+class Failing(GaussianNB):
+    """Fits; what comes then, its `how` says."""
+
+    def __init__(self, how="predict"):
+        super().__init__()
+        self.how = how
+
+    def fit(self, X, y, sample_weight=None):
+        super().fit(X, y)
+        if self.how == "no classes":
+            del self.classes_
+        return None if self.how == "returns nothing" else self
+
+    def predict_proba(self, X):
+        if self.how == "predict":
+            raise RuntimeError("out of luck")
+        return super().predict_proba(X)
+
+
+@pytest.mark.parametrize(
+    "how, message",
+    [
+        ("predict", "imb_aux=Failing.* failed to predict: RuntimeError: out of luck"),
+        ("no classes", r"imb_aux=Failing\(.* has no classes_ after its fit"),
+    ],
+)
+@pytest.mark.parametrize("cv", [2, None])
+def test_an_auxiliary_that_cannot_predict_is_named(how, message, cv):
+    with pytest.raises(ValueError, match=message):
+        quick(imb_aux=Failing(how), cv=cv).fit(X, Y)
+
+
+def test_a_fit_that_returns_nothing_is_a_fit():
+    found = quick(imb_aux=Failing("returns nothing")).fit(X, Y)
+    expected = quick(imb_aux=Failing("nothing")).fit(X, Y)
+    np.testing.assert_array_equal(found.imb_aux_proba_, expected.imb_aux_proba_)
+
+
+def test_texts_for_an_auxiliary_that_reads_numbers():
+    frame = pd.DataFrame({"size": X[:, 0], "colour": np.array(["red", "blue"])[Y % 2]})
+    steps = [FunctionTransformer(inv_kw_args={"unused": i}) for i in range(30)]
+    noise_aux = make_pipeline(*steps, GaussianNB())
+    message = r"noise_aux=Pipeline.*put sklearn_dsink\.inputs\.TabularEncoder\(\) before it"
+    with pytest.raises(ValueError, match=message) as error:
+        quick(noise_aux=noise_aux, imb_aux=None).fit(frame, Y)
+    assert len(str(error.value)) < 700

@@ -103,7 +103,7 @@ def test_ctrl_c_in_an_estimator(params):
         "sklearn_dsink.evidence.fit_label_model",
         "sklearn_dsink.refinement.run_jobs",
         "sklearn_dsink.surrogate.solve_labels",
-        "sklearn_dsink.classifier.TabularEncoder.fit_transform",
+        "sklearn_dsink.shared_encoding.TabularEncoder.fit_transform",
         "sklearn_dsink.target.log_probabilities",
     ],
     ids=["label model", "second fits", "transport", "encoder", "renewal"],
