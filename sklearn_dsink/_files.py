@@ -28,6 +28,8 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     ------
     FileNotFoundError
         If the folder of `path` does not exist.
+    IsADirectoryError
+        If `path` is a folder.
 
     Examples
     --------
@@ -47,6 +49,8 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     try:
         temporary = folder / path.name
         yield temporary
+        if path.is_dir():
+            raise IsADirectoryError(f"{path} is a folder: give the name of a file in it.")
         os.replace(temporary, path)
     finally:
         shutil.rmtree(folder, ignore_errors=True)

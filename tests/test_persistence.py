@@ -318,3 +318,9 @@ def test_pickle_and_joblib_work_as_well(fitted, tmp_path, library):
     with path.open("rb") as file:
         loaded = library.load(file)
     np.testing.assert_array_equal(loaded.predict_proba(X), model.predict_proba(X))
+
+
+def test_a_folder_is_not_taken_for_a_file(tmp_path):
+    with pytest.raises(IsADirectoryError, match="is a folder: give the name of a file in it"):
+        save_model(GaussianNB().fit([[0], [1]], [0, 1]), tmp_path)
+    assert not list(tmp_path.iterdir())
