@@ -35,7 +35,7 @@ def as_float32(X: Any, shift: npt.NDArray[np.float64] | None) -> Any:
     if values.dtype == np.float32 and shift is None:
         return np.ascontiguousarray(values)
     narrow = empty_beside(values, values.shape, np.float32)
-    for rows in row_blocks(values):
+    for rows in small_blocks(values):
         block = values[rows].astype(np.float64)
         narrow[rows] = np.clip(block if shift is None else _move(block, *shift), *_LIMITS)
     return narrow
@@ -79,7 +79,7 @@ def _ends(values: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
     ends = np.full((2, values.shape[1]), np.nan)
     if values.dtype.kind not in "fiu" or np.can_cast(values.dtype, np.float32):
         return ends
-    for rows in row_blocks(values):
+    for rows in small_blocks(values):
         for end, function in zip(ends, (np.fmin, np.fmax), strict=True):  # they skip NaN
             function(end, function.reduce(values[rows], axis=0), out=end, casting="same_kind")
     return ends
@@ -104,6 +104,6 @@ def shift_columns(frame: Any, shift: npt.NDArray[np.float64] | None) -> Any:
     )
 
 
-def row_blocks(values: npt.NDArray[Any]) -> Any:
+def small_blocks(values: npt.NDArray[Any]) -> Any:
     """Cut the rows of a matrix into slices on which temporary arrays are not large."""
     return gen_batches(len(values), max(1, _BLOCK_SIZE // values.shape[1]))

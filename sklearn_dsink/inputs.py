@@ -23,7 +23,7 @@ from sklearn.utils.sparsefuncs import csc_median_axis_0
 from sklearn.utils.validation import _check_feature_names_in, check_is_fitted, validate_data
 from torch.utils.data import Dataset
 
-from ._casting import as_float32, learn_shift, row_blocks, shift_columns
+from ._casting import as_float32, learn_shift, shift_columns, small_blocks
 from ._columns import all_numeric, column_values, require_all_read, with_numpy_times
 from ._columns import is_frame as is_frame  # for other modules too
 
@@ -314,4 +314,4 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
 def _has_gaps(values: Any) -> bool:
     if sparse.issparse(values):
         return bool(np.isnan(values.data).any())
-    return any(bool(np.isnan(values[rows]).any()) for rows in row_blocks(values))
+    return any(bool(np.isnan(values[rows]).any()) for rows in small_blocks(values))

@@ -161,10 +161,10 @@ def find_label_issues(
     if index is None and isinstance(y, pd.Series):
         index = y.index
     classes, codes = encode(y, classes)
-    q = check_proba(surrogate_labels, "surrogate_labels", codes, classes)
+    q = probability_matrix(surrogate_labels, "surrogate_labels", codes, classes)
     _check_threshold(threshold)
     views = {
-        name: check_proba(proba, f"{name}_proba", codes, classes)
+        name: probability_matrix(proba, f"{name}_proba", codes, classes)
         for name, proba in (("noise", noise_proba), ("imb", imb_proba))
         if proba is not None
     }
@@ -225,7 +225,7 @@ def class_summary(
     a      2        1.2   few       1         0.5
     """
     classes, codes = encode(y, classes)
-    q = check_proba(surrogate_labels, "surrogate_labels", codes, classes)
+    q = probability_matrix(surrogate_labels, "surrogate_labels", codes, classes)
     if issues is None:
         issues = find_label_issues(y, q, classes=classes)
     given = np.bincount(codes, minlength=len(classes))
@@ -317,7 +317,7 @@ def encode(
     return classes, codes
 
 
-def check_proba(
+def probability_matrix(
     proba: Any,
     name: str,
     codes: npt.NDArray[np.integer[Any]],

@@ -16,7 +16,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_array, check_consistent_length
 from sklearn.utils._param_validation import Interval, StrOptions, validate_parameter_constraints
 
-from ._labels import decode_like, encode_labels, generator
+from ._labels import decode_like, generator, number_classes
 
 NOISE_KINDS = {"symmetric", "pair", "asymmetric", "joint", "instance"}
 
@@ -115,7 +115,7 @@ def flip_labels(
         {"rate": rate, "kind": kind, "transition": transition, "X": X, "exact": exact},
         caller_name="flip_labels",
     )
-    classes, y_code = encode_labels(y)
+    classes, y_code = number_classes(y)
     n_classes = len(classes)
     if n_classes < 2:
         raise ValueError("y has one class only: flip_labels needs at least two.")

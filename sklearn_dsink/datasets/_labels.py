@@ -18,7 +18,7 @@ def generator(random_state: Any) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
-def encode_labels(y: Any) -> tuple[np.ndarray, np.ndarray]:
+def number_classes(y: Any) -> tuple[np.ndarray, np.ndarray]:
     """Sorted classes of y, and the place of each label among them; nothing may be missing."""
     labels = column_or_1d(y)
     if len(labels) == 0:

@@ -10,7 +10,7 @@ from sklearn.utils import _safe_indexing, check_consistent_length
 from sklearn.utils._param_validation import Interval, StrOptions, validate_parameter_constraints
 from sklearn.utils.validation import column_or_1d
 
-from ._labels import encode_labels, generator
+from ._labels import generator, number_classes
 
 _TAIL_CONSTRAINTS: dict[str, list[Any]] = {
     "imbalance_factor": [Interval(Real, 1, None, closed="left")],
@@ -191,7 +191,7 @@ def make_long_tailed(
         caller_name="make_long_tailed",
     )
     check_consistent_length(X, y)
-    classes, y_code = encode_labels(y)
+    classes, y_code = number_classes(y)
     available = np.bincount(y_code)
     rng = generator(random_state)
     order = _resolve_class_order(class_order, classes, available, rng)

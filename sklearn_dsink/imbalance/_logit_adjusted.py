@@ -14,7 +14,7 @@ from .._base_net import BaseNetClassifier
 from ..losses import LogitAdjusted, SampleLoss
 from ..prediction import read_by_class
 from ._constraints import NET_CONSTRAINTS
-from ._prior import check_prior
+from ._prior import positive_shares
 
 
 class LogitAdjustedClassifier(BaseNetClassifier):
@@ -148,6 +148,6 @@ class LogitAdjustedClassifier(BaseNetClassifier):
         prior = None
         if self.class_prior is not None:
             shares = read_by_class(self.class_prior, self.classes_, "class_prior")
-            shares = check_prior(shares, len(shares), name="class_prior")
+            shares = positive_shares(shares, len(shares), name="class_prior")
             prior = torch.as_tensor(shares, dtype=torch.float32)
         return LogitAdjusted(self.tau, prior)

@@ -66,11 +66,11 @@ def adjust_prior(proba: Any, prior: Any, *, tau: float = 1.0) -> FloatArray:
         {"tau": [Interval(Real, 0, None, closed="left")]}, {"tau": tau}, caller_name="adjust_prior"
     )
     values = check_array(proba, dtype=np.float64, input_name="proba")
-    shares = check_prior(prior, values.shape[1], name="prior")
+    shares = positive_shares(prior, values.shape[1], name="prior")
     return softmax(np.log(np.clip(values, PROBA_FLOOR, None)) - tau * np.log(shares), axis=1)
 
 
-def check_prior(prior: Any, n_classes: int, *, name: str) -> npt.NDArray[np.float64]:
+def positive_shares(prior: Any, n_classes: int, *, name: str) -> npt.NDArray[np.float64]:
     """Check a vector of positive class shares, and scale it to sum to 1."""
     shares = np.asarray(column_or_1d(prior), dtype=np.float64)
     if len(shares) != n_classes:
@@ -157,7 +157,7 @@ def estimate_class_prior_em(
         caller_name="estimate_class_prior_em",
     )
     values = check_array(proba, dtype=np.float64, input_name="proba")
-    prior = start = check_prior(train_prior, values.shape[1], name="train_prior")
+    prior = start = positive_shares(train_prior, values.shape[1], name="train_prior")
     weight = _check_sample_weight(
         sample_weight, values, dtype=np.float64, ensure_non_negative=True
     )

@@ -14,7 +14,7 @@ from .._corrected import Codes, CorrectedClassifier
 from ..auxiliaries import is_frozen, prepare
 from ..folds import Fold, make_folds
 from ..prediction import read_by_class
-from ._prior import adjust_prior, check_prior
+from ._prior import adjust_prior, positive_shares
 
 
 class PriorCorrectedClassifier(CorrectedClassifier):
@@ -145,7 +145,7 @@ class PriorCorrectedClassifier(CorrectedClassifier):
             self.class_prior_ = prior / prior.sum()
         else:
             shares = read_by_class(self.prior, self.classes_, "prior")
-            self.class_prior_ = check_prior(shares, len(shares), name="prior")
+            self.class_prior_ = positive_shares(shares, len(shares), name="prior")
         return self
 
     def predict_proba(self, X: Any) -> FloatArray:

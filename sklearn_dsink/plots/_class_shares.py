@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..inspection import check_proba, encode, fitted
+from ..inspection import encode, fitted, probability_matrix
 from ._style import (
     BLUE,
     GREEN,
@@ -124,14 +124,14 @@ class ClassSharesDisplay:
         display : ClassSharesDisplay
         """
         classes, codes = encode(y, classes)
-        surrogate = check_proba(surrogate_labels, "surrogate_labels", codes, classes)
+        surrogate = probability_matrix(surrogate_labels, "surrogate_labels", codes, classes)
 
         def shares(codes: Any) -> Any:
             return np.bincount(codes, minlength=len(classes)) / len(codes)
 
         marginal = None
         if imb_proba is not None:
-            marginal = check_proba(imb_proba, "imb_proba", codes, classes).mean(axis=0)
+            marginal = probability_matrix(imb_proba, "imb_proba", codes, classes).mean(axis=0)
         true = None if y_true is None else shares(encode(y_true, classes)[1])
         return cls(
             classes, shares(codes), surrogate.mean(axis=0), marginal=marginal, true=true

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..inspection import GROUPS, check_proba, class_groups, encode, fitted
+from ..inspection import GROUPS, class_groups, encode, fitted, probability_matrix
 from ..metrics import expected_calibration_error
 from ._style import BLUE, GREY, GROUP_COLORS, GROUP_DASHES, legend_above, new_axes, tidy
 
@@ -134,7 +134,7 @@ class ReliabilityDisplay:
         display : ReliabilityDisplay
         """
         classes, codes = encode(y_true, classes)
-        matrix = check_proba(proba, "proba", codes, classes)
+        matrix = probability_matrix(proba, "proba", codes, classes)
         error = expected_calibration_error(
             codes, matrix, labels=np.arange(len(classes)), n_bins=n_bins
         )
