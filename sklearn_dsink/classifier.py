@@ -319,11 +319,10 @@ class DSinkClassifier(DSinkParameters):
         seed = check_random_state(self.random_state).randint(_MAX_SEED)
         labeler = self._labeler(log_noise, self.class_marginal_, weight)
         labeler()
-        surrogate = self.surrogate_labels_.astype(np.float32)
         self._fit_target(
             net,
             self.encoder_.transform(X),
-            surrogate,
+            self.surrogate_labels_.astype(np.float32),
             labeler,
             seed=seed,
             since=start,
@@ -433,11 +432,10 @@ class DSinkClassifier(DSinkParameters):
         y : ndarray of shape (n_samples,)
             Labels out of `classes_`.
         """
-        log_proba = self.predict_log_proba(X)
-        return np.asarray(self.classes_[np.argmax(log_proba, axis=1)])
+        return np.asarray(self.classes_[np.argmax(self.predict_log_proba(X), axis=1)])
 
     def label_issues(self, *, threshold: float = FLAGGED_BELOW) -> pd.DataFrame:
-        """Rank the training rows by how surely their given label is wrong.
+        """Rank the training rows, those of weight 0 too, by how surely their given label is wrong.
 
         Parameters
         ----------
