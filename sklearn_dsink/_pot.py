@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-import warnings
 from typing import Any
 
 import numpy as np
@@ -11,11 +9,9 @@ import ot
 
 from ._kernel import exact_totals, float64, namespace
 from ._potentials import distance_to_optimum
+from ._quiet import without_warnings
 
 Array = Any
-
-# They are one per process: of two threads that change them, one would undo the other's.
-_WARNING_FILTERS = threading.Lock()
 
 # Beyond a range of about 700 exp() leaves float64, and POT has to work with logarithms.
 PLAIN_RANGE = 600.0
@@ -50,8 +46,7 @@ def solve_pot(
     plain = float(shifted.min()) > -PLAIN_RANGE
     start = start - start.max()
     cost = -2.0 * shifted
-    with _WARNING_FILTERS, np.errstate(all="ignore"), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", category=UserWarning)
+    with np.errstate(all="ignore"), without_warnings(category=UserWarning):
         if np.isinf(gamma):
             potentials, n_iter = _balanced(cost, mass, marginal, tol, max_iter, start, plain)
         else:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import json
 import os
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 
 from ._arrays import FloatArray
 from ._files import replacing
+from ._quiet import without_warnings
 from .classifier import DSinkClassifier
 from .nets import TabularNet
 from .prediction import check_prior
@@ -119,9 +119,7 @@ def export_onnx(model: DSinkClassifier, path: str | os.PathLike[str]) -> Path:
 
 
 def _as_onnx(module: nn.Module, example: Tensor) -> Any:
-    with warnings.catch_warnings():
-        # torch says this of itself.
-        warnings.filterwarnings("ignore", message=".*LeafSpec", category=FutureWarning)
+    with without_warnings(".*LeafSpec", FutureWarning):  # torch says this of itself
         return torch.onnx.export(
             module,
             (example,),

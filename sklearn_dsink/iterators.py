@@ -6,12 +6,12 @@ about three times a hand-written loop. :class:`TensorIterator` indexes whole bat
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from scipy import sparse
 from torch.utils.data import Subset
@@ -132,13 +132,7 @@ class TensorIterator:
     def _one_source(self, array: Any) -> Any:
         if sparse.issparse(array):
             return array.tocsr()
-        array = array if torch.is_tensor(array) else np.asarray(array)
-        if torch.is_tensor(array) or array.flags.writeable:
-            tensor = torch.as_tensor(array)
-        else:  # a frame's values or a memmap: batches are only read
-            with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-                tensor = torch.as_tensor(array)
+        tensor = array if torch.is_tensor(array) else _tensor_of(np.asarray(array))
         if self.device.type == "cuda" and tensor.nbytes <= _RESIDENT_BYTES:
             return tensor.to(self.device)
         return tensor
@@ -157,6 +151,26 @@ class TensorIterator:
             return batch
 
         return _apply(source, take_one)
+
+
+class _SaidToBeWritable:
+    """The memory of an array under an interface that says it may be written to."""
+
+    def __init__(self, array: npt.NDArray[Any]) -> None:
+        self.array = array  # lives as long as its memory is in use
+        interface = array.__array_interface__
+        self.__array_interface__ = {**interface, "data": (interface["data"][0], False)}
+
+
+def _tensor_of(array: npt.NDArray[Any]) -> torch.Tensor:
+    """Give a tensor of an array without a copy.
+
+    Of arrays that cannot be written to, such as a frame's values or a memmap, torch warns. Batches
+    are only read, and a filter of warnings would be that of all threads.
+    """
+    if not array.flags.writeable:
+        array = np.asarray(_SaidToBeWritable(array))
+    return torch.as_tensor(array)
 
 
 def _apply(data: Any, function: Callable[[Any], Any]) -> Any:

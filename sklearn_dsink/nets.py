@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 import threading
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ from skorch.callbacks import Callback
 from torch import nn
 
 from ._precision import LossScalingNet, check_autocast, check_scales, computing_in
+from ._quiet import without_warnings
 from .iterators import TensorIterator
 
 # Standardised inputs are squashed smoothly to this absolute value.
@@ -471,9 +471,8 @@ def _piecewise_embedding(bins: list[torch.Tensor], embedding_size: int) -> nn.Mo
             "numeric_embedding='piecewise' needs the package rtdl_num_embeddings: "
             "pip install 'sklearn-dsink[tabular]'."
         ) from error
-    with warnings.catch_warnings():
-        # A feature with two values has one bin, which is all it can have.
-        warnings.filterwarnings("ignore", message=".*just two bin edges", category=UserWarning)
+    # A feature with two values has one bin, which is all it can have.
+    with without_warnings(".*just two bin edges", UserWarning):
         embedding: nn.Module = PiecewiseLinearEmbeddings(
             bins, embedding_size, activation=False, version="B"
         )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
@@ -15,9 +17,11 @@ from _quick import make_blobs, quick, tiny_net
 from sklearn.ensemble import BaggingClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from skorch.dataset import Dataset
 
-from sklearn_dsink import NetClassifier
-from sklearn_dsink.nets import threads_for
+from sklearn_dsink import NetClassifier, export
+from sklearn_dsink.iterators import TensorIterator
+from sklearn_dsink.nets import TabularNet, threads_for
 
 X, Y, _ = make_blobs()
 NETS = {
@@ -89,6 +93,31 @@ def test_torch_gets_its_threads_back_whoever_leaves_first(two_threads):
         list(pool.map(enter, range(8)))
     with ThreadPoolExecutor(1) as pool:
         assert pool.submit(torch.get_num_threads).result() == 2
+
+
+@pytest.mark.parametrize(
+    "work",
+    [
+        lambda: TensorIterator(Dataset(np.frombuffer(bytes(8)))),  # cannot be written to
+        lambda: TabularNet(1, 2, (), bins=[torch.tensor([0.0, 1.0])]),
+        lambda: export._as_onnx(None, None),
+    ],
+    ids=["batches", "bins", "ONNX"],
+)
+def test_threads_leave_the_filters_of_warnings_as_they_were(work, monkeypatch):
+    leave = warnings.catch_warnings.__exit__
+
+    def linger_and_leave(self, *error):  # so that another thread comes in, where one can
+        time.sleep(1e-3)
+        leave(self, *error)
+
+    monkeypatch.setattr("torch.onnx.export", lambda *args, **options: None)
+    monkeypatch.setattr(warnings.catch_warnings, "__exit__", linger_and_leave)
+    before = list(warnings.filters)
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(10):
+            list(pool.map(lambda _: work(), range(8)))
+            assert warnings.filters == before
 
 
 PARTS_IN_THREADS = """

@@ -58,6 +58,19 @@ def test_without_shuffling_rows_keep_their_order_and_are_not_copied():
     assert batches[0][0][0, 0] == 99.0
 
 
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_what_cannot_be_written_to_is_read_without_a_copy(shuffle, tmp_path):
+    rows = np.arange(20, dtype=np.float32).reshape(10, 2)
+    np.save(tmp_path / "X.npy", rows)
+    X = np.load(tmp_path / "X.npy", mmap_mode="r")
+    place = X.__array_interface__["data"][0]
+    iterator = TensorIterator(Dataset(X, X[:, 0]), batch_size=4, shuffle=shuffle)
+    assert iterator._X.data_ptr() == place
+    del X
+    found = torch.cat([X for X, _ in iterator]).numpy()
+    np.testing.assert_array_equal(found[found[:, 0].argsort()], rows)
+
+
 def test_shuffling_follows_torchs_seed_and_differs_between_passes():
     iterator = TensorIterator(make_dataset(50), batch_size=50, shuffle=True)
     with torch.random.fork_rng():
