@@ -432,7 +432,8 @@ class DSinkClassifier(DSinkParameters):
         y : ndarray of shape (n_samples,)
             Labels out of `classes_`.
         """
-        return np.asarray(self.classes_[np.argmax(self.predict_log_proba(X), axis=1)])
+        best = np.argmax(self.predict_log_proba(X), axis=1)
+        return np.asarray(self.classes_[best])
 
     def label_issues(self, *, threshold: float = FLAGGED_BELOW) -> pd.DataFrame:
         """Rank the training rows, those of weight 0 too, by how surely their given label is wrong.
