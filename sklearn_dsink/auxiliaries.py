@@ -112,22 +112,22 @@ def check_auxiliary(estimator: Any, name: str) -> None:
     stacks = isinstance(last, StackingClassifier) and last.final_estimator is None
     if not stacks and not hasattr(estimator, "predict_proba"):
         raise TypeError(
-            f"{name}={estimator!r} has no predict_proba. Wrap a classifier that only decides in "
-            "sklearn.calibration.CalibratedClassifierCV."
+            f"{named(name, estimator)} has no predict_proba. Wrap a classifier that only decides "
+            "in sklearn.calibration.CalibratedClassifierCV."
         )
     if is_frozen(estimator):
         try:
             check_is_fitted(estimator)
         except NotFittedError as error:
             raise ValueError(
-                f"{name}={estimator!r} is not fitted. Fit the classifier before freezing it."
+                f"{named(name, estimator)} is not fitted. Fit the classifier before freezing it."
             ) from error
 
 
 def named(name: str, estimator: Any) -> str:
     """Write a parameter and its estimator, in one line that is not long, for a message."""
-    is_ours = isinstance(estimator, BaseEstimator)
-    text = estimator.__repr__(N_CHAR_MAX=_MOST_CHARACTERS) if is_ours else repr(estimator)
+    shortens = isinstance(estimator, BaseEstimator)
+    text = estimator.__repr__(N_CHAR_MAX=_MOST_CHARACTERS) if shortens else repr(estimator)
     return f"{name}={' '.join(text.split())}"
 
 

@@ -13,7 +13,14 @@ from sklearn.utils.validation import _num_samples
 
 from ._arrays import FloatArray, empty_beside, normalize_rows
 from ._seeding import seeded
-from .auxiliaries import is_frozen, leaves_out, prepare, take_params, weight_parameters
+from .auxiliaries import (
+    is_frozen,
+    leaves_out,
+    named,
+    prepare,
+    take_params,
+    weight_parameters,
+)
 from .checkpoint import Checkpoint
 from .folds import Fold, Rows, are_complements, taught_without
 from .jobs import Job, LeavesOut, by_auxiliary, kept_dtype, predict_by_blocks, run_jobs
@@ -143,7 +150,7 @@ def fit_auxiliaries(
             params = weight_parameters(estimator, sample_weight)
             if sample_weight is not None and not params and not is_frozen(template):
                 warnings.warn(
-                    f"{name}={estimator!r} takes no sample_weight and is fitted without it.",
+                    f"{named(name, estimator)} takes no sample_weight and is fitted without it.",
                     UserWarning,
                     stacklevel=3,
                 )

@@ -6,13 +6,16 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import train_test_split
 from sklearn.naive_bayes import GaussianNB
 from sklearn.utils.validation import _get_feature_names
 from skorch import NeuralNetClassifier
 from torch import nn
 
 from sklearn_dsink import DSinkClassifier
+from sklearn_dsink.datasets import flip_labels
 
 needs_polars_names = pytest.mark.skipif(
     _get_feature_names(pl.DataFrame({"a": [1]})) is None,
@@ -79,3 +82,11 @@ def make_blobs(sizes=(60, 30, 12), *, n_features=4, flip=0.0, seed=0, names=None
     if names is not None:
         given, true = np.asarray(names)[given], np.asarray(names)[true]
     return X, given, true
+
+
+def noisy_digits(kind, rate, seed):
+    """Split digits, and make some of the training labels wrong."""
+    X, y = load_digits(return_X_y=True)
+    X, X_test, y, y_test = train_test_split(X, y, train_size=600, random_state=seed, stratify=y)
+    y_noisy, _ = flip_labels(y, rate, kind=kind, random_state=seed)
+    return X, y_noisy, X_test, y_test

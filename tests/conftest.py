@@ -13,6 +13,9 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
+from sklearn.datasets import load_iris
+
+from sklearn_dsink.datasets import flip_labels
 
 torch.set_num_threads(1)
 
@@ -42,3 +45,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def rng() -> np.random.Generator:
     """Give a generator with a fixed seed."""
     return np.random.default_rng(0)
+
+
+@pytest.fixture(scope="module")
+def noisy_iris() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Give features, labels of which three in ten are wrong, and the true ones."""
+    X, y = load_iris(return_X_y=True)
+    return X, flip_labels(y, 0.3, random_state=0)[0], y

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from _quick import noisy_digits
 from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.metrics import balanced_accuracy_score
@@ -45,13 +46,6 @@ SLOW = [
     NoiseCorrectedClassifier(),
     NoiseCorrectedClassifier(correction="transition"),
 ]
-
-
-def noisy_digits(kind, rate, seed):
-    X, y = load_digits(return_X_y=True)
-    X, X_test, y, y_test = train_test_split(X, y, train_size=600, random_state=seed, stratify=y)
-    y_noisy, _ = flip_labels(y, rate, kind=kind, random_state=seed)
-    return X, y_noisy, X_test, y_test
 
 
 def scores(estimator, kind, rate):
