@@ -34,6 +34,13 @@ from .validation import check_weights, encode_labels
 # Entries of (n_samples, n_classes) up to which ``refine="auto"`` fits the auxiliaries again.
 REFINE_SIZE = 500_000
 
+# What makes the parts that are None: from where, and called how.
+_DEFAULT_PARTS = {
+    "noise_aux": "default_noise_aux(n_features)",
+    "imb_aux": "default_imb_aux()",
+    "target": "default_target(X, n_classes)",
+}
+
 
 class DSinkParameters(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
     """Parameters of :class:`sklearn_dsink.DSinkClassifier`, which documents them."""
@@ -121,6 +128,33 @@ class DSinkParameters(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         self.warm_start = warm_start
         self.checkpoint_dir = checkpoint_dir
         self.fit_timeout = fit_timeout
+
+    def set_params(self, **params: Any) -> DSinkParameters:
+        """Set parameters of this classifier, or of its auxiliaries and target (``target__lr``).
+
+        Parameters
+        ----------
+        **params : dict
+            Values by name.
+
+        Returns
+        -------
+        self : object
+
+        Raises
+        ------
+        ValueError
+            If there is no parameter of a name, or it is one of a part that is None.
+        """
+        for name in params:
+            part, _, rest = name.partition("__")
+            if rest and part in _DEFAULT_PARTS and params.get(part, getattr(self, part)) is None:
+                raise ValueError(
+                    f"{name} cannot be set, since {part} is None and only fit makes its default. "
+                    f"Give one first, such as {part}={_DEFAULT_PARTS[part]} of "
+                    "sklearn_dsink.defaults."
+                )
+        return super().set_params(**params)
 
     # One resolver for each default: fit, routing and tags all ask here.
 

@@ -1,4 +1,8 @@
-"""What ``None`` stands for: the default auxiliaries and the default target."""
+"""What ``None`` stands for: the default auxiliaries and the default target.
+
+To be changed in one thing, or searched over: a `noise_aux`, `imb_aux` or `target` that a
+`DSinkClassifier` was given has parameters that can be set, and None has none.
+"""
 
 from __future__ import annotations
 
@@ -24,13 +28,47 @@ _LEAST_COLUMNS = 8
 
 
 def default_noise_aux(n_features: int) -> Any:
-    """Return extremely randomized trees, whose averages wrong labels hardly move."""
+    """Return f_N: extremely randomized trees, whose averages wrong labels hardly move.
+
+    Parameters
+    ----------
+    n_features : int
+        Columns of X.
+
+    Returns
+    -------
+    classifier : Pipeline
+        Unfitted; of an encoder, a scaler and an ``extratreesclassifier``.
+
+    Examples
+    --------
+    >>> from sklearn_dsink import DSinkClassifier
+    >>> from sklearn_dsink.defaults import default_noise_aux
+    >>> clf = DSinkClassifier(noise_aux=default_noise_aux(n_features=13))
+    >>> clf.set_params(noise_aux__extratreesclassifier__n_estimators=300).noise_aux[
+    ...     -1
+    ... ].n_estimators
+    300
+    """
     columns = max(isqrt(n_features), _LEAST_COLUMNS)
     return _over_columns(ExtraTreesClassifier(100, min_samples_leaf=2, max_features=columns))
 
 
 def default_imb_aux() -> Any:
-    """Return a kernel classifier in which rare classes and telling columns weigh more."""
+    """Return f_L: a kernel classifier in which rare classes and telling columns weigh more.
+
+    Returns
+    -------
+    classifier : Pipeline
+        Unfitted; of an encoder, a scaler and a ``kernelclassifier``
+        (:class:`sklearn_dsink.imbalance.KernelClassifier`).
+
+    Examples
+    --------
+    >>> from sklearn_dsink.defaults import default_imb_aux
+    >>> default_imb_aux().set_params(kernelclassifier__n_landmarks=500)[-1].n_landmarks
+    500
+    """
     return _over_columns(KernelClassifier())
 
 
@@ -41,7 +79,31 @@ def _over_columns(classifier: Any) -> Any:
 
 
 def default_target(inputs: Any, n_classes: int, weight: Any = None) -> NeuralNetClassifier:
-    """Return an untrained net, for inputs that it standardizes, trained under noise on them."""
+    """Return f: an untrained net, for inputs that it standardizes, trained under noise on them.
+
+    Parameters
+    ----------
+    inputs : {ndarray, csr_matrix} of shape (n_samples, n_features)
+        Numbers, such as :class:`sklearn_dsink.inputs.TabularEncoder` makes of a table; their means
+        and scales become part of the net.
+    n_classes : int
+        Different labels.
+    weight : ndarray of shape (n_samples,), default=None
+        Weights of the rows in means and scales; None weighs all alike.
+
+    Returns
+    -------
+    net : skorch.NeuralNetClassifier
+        Its module returns logits.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_wine
+    >>> from sklearn_dsink.defaults import default_target
+    >>> X, y = load_wine(return_X_y=True)
+    >>> default_target(X, n_classes=3).set_params(max_epochs=60).max_epochs
+    60
+    """
     center, scale = column_moments(inputs, weight)
     return make_net(
         inputs.shape[1],

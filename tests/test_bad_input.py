@@ -238,6 +238,17 @@ def test_a_loss_of_the_targets_own_is_announced():
         quick(target=net).fit(X, Y)
 
 
+@pytest.mark.parametrize(
+    "name", ["noise_aux__n_estimators", "imb_aux__alpha", "target__max_epochs"]
+)
+def test_a_parameter_of_a_part_that_only_fit_makes(name):
+    part = name.partition("__")[0]
+    with pytest.raises(ValueError, match=rf"{name} cannot be set.*{part}=default_{part}\("):
+        DSinkClassifier().set_params(**{name: 3})
+    clf = DSinkClassifier().set_params(target__lr=0.5, target=tiny_net())
+    assert clf.target.lr == 0.5
+
+
 def test_unknown_fit_parameters():
     with pytest.raises(ValueError, match="groups"):
         quick().fit(X, Y, groups=Y)
