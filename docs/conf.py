@@ -84,6 +84,7 @@ html_sidebars = {
         "inspection",
         "benchmark",
         "ablation",
+        "looks",
         "reliability",
     )
 }
