@@ -307,6 +307,14 @@ def test_few_shot_accuracy_rises(method, margin, plain_few_shot):
     assert gain.mean() > 3 * gain.std(ddof=1) / np.sqrt(len(gain))
 
 
+def test_the_second_stage_learns_through_all_of_its_last_epoch():
+    # Its learning rate has to fall to zero with the batches that there are, not before.
+    X, y = load_digits(return_X_y=True)
+    X_lt, y_lt = make_long_tailed(X[::2], y[::2], 20, random_state=0)
+    brief = CRTClassifier(**BRIEF, head_epochs=1, random_state=0).fit(X_lt, y_lt)
+    assert brief.score(X[1::2], y[1::2]) > 0.4
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("method", [LWSClassifier(**BRIEF), TauNormClassifier(**BRIEF)])
 def test_few_shot_accuracy_rises_a_little(method):

@@ -29,6 +29,7 @@ from sklearn_dsink.losses import (
 from sklearn_dsink.losses._imbalance import mean_one_weights
 
 COUNTS = torch.tensor([50.0, 20.0, 5.0, 1.0], dtype=torch.float64)
+HALVES = slice(0, 3), slice(3, 6)
 A = -math.log(1e-4)
 
 
@@ -290,10 +291,12 @@ def test_criterion_takes_weighted_means():
     criterion = WeightedMean(CrossEntropy())
     torch.testing.assert_close(criterion(z, y), losses.mean())
     torch.testing.assert_close(criterion(z, {"label": y}), losses.mean())
-    weight = torch.arange(6.0)
-    expected = (weight * losses).sum() / weight.sum()
-    torch.testing.assert_close(criterion(z, {"label": y, "weight": weight}), expected)
-    assert criterion(z, {"label": y, "weight": 0 * weight}) == 0
+    weight = torch.arange(6.0) / 2.5
+    whole = criterion(z, {"label": y, "weight": weight})
+    torch.testing.assert_close(whole, (weight * losses).mean())
+    # Batches of a half each, the first of light samples: their mean is that of all samples.
+    halves = [criterion(z[part], {"label": y[part], "weight": weight[part]}) for part in HALVES]
+    torch.testing.assert_close(sum(halves) / 2, whole)
 
 
 def test_criterion_hands_over_the_index():

@@ -158,6 +158,23 @@ def test_weights_and_class_weights_move_the_decision():
         assert clf.predict(X).mean() > share + 0.1
 
 
+@pytest.mark.parametrize("batch_size", [16, 256])
+def test_balanced_weights_do_what_they_do_elsewhere_in_batches_of_any_size(batch_size):
+    # Most batches of 16 have no row of the small class.
+    rng = np.random.default_rng(0)
+    y = np.r_[np.zeros(980, int), np.ones(20, int)]
+    X = rng.normal(size=(1000, 2)) + 1.5 * y[:, None]
+    linear = NetClassifier(
+        hidden_layer_sizes=(),
+        class_weight="balanced",
+        batch_size=batch_size,
+        lr=0.01,
+        random_state=0,
+    ).fit(X, y)
+    reference = LogisticRegression(class_weight="balanced").fit(X, y)
+    assert np.mean(linear.predict(X) == reference.predict(X)) > 0.97
+
+
 def test_early_stopping_keeps_the_best_epoch():
     X, y = make_classification(300, flip_y=0.4, random_state=0)
     clf = NetClassifier(early_stopping=True, patience=5, random_state=0, lr=1e-2).fit(X, y)

@@ -225,6 +225,22 @@ def test_divide_mix_loss_follows_the_paper():
     assert value.item() == pytest.approx((data + penalty).item())
 
 
+def test_divide_mix_takes_a_weight_for_so_many_copies():
+    loss = DivideMixLoss(warm_up=1, sharpening=0.5, unlabeled_weight=25.0)
+    loss.prepare(torch.tensor([30.0, 10.0]), 40)
+    loss.set_epoch(5, 10)
+    logits = torch.randn(4, 2, 2, dtype=torch.float64)
+    targets = torch.softmax(torch.randn(4, 2, 2, dtype=torch.float64), dim=2)
+    kept = torch.tensor([[True, False], [True, True], [False, False], [True, True]])
+    weight = torch.tensor([3.0, 1.0, 1.0, 2.0], dtype=torch.float64)
+    copies = torch.repeat_interleave(torch.arange(4), weight.long())
+    ones = torch.ones(7, dtype=torch.float64)
+    torch.testing.assert_close(
+        loss.mixed(logits, targets, kept, weight * 4 / 7),
+        loss.mixed(logits[copies], targets[copies], kept[copies], ones),
+    )
+
+
 def test_divide_mix_finds_the_wrong_labels():
     X, y = load_digits(return_X_y=True)
     y_noisy, _ = flip_labels(y[:600], 0.3, random_state=0)

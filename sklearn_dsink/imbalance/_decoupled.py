@@ -73,12 +73,12 @@ def class_aware_weights(
 
 
 def class_aware_loader(
-    dataset: Any, chance: npt.NDArray[np.float64], rows_per_batch: int, **kwargs: Any
+    dataset: Any, batch_size: int, *, chance: npt.NDArray[np.float64]
 ) -> DataLoader[Any]:
     """Loader whose batches are drawn with replacement, whole batches at a time."""
     sampler = WeightedRandomSampler(torch.as_tensor(chance), len(chance))  # type: ignore[arg-type]
     return DataLoader(
-        dataset, sampler=BatchSampler(sampler, rows_per_batch, drop_last=False), batch_size=None
+        dataset, sampler=BatchSampler(sampler, batch_size, drop_last=False), batch_size=None
     )
 
 
@@ -125,7 +125,7 @@ def train_head(
         max_epochs=max_epochs,
         iterator_train=class_aware_loader,
         iterator_train__chance=class_aware_weights(codes, weight),
-        iterator_train__rows_per_batch=net.batch_size,
+        batch_size=net.batch_size,
         train_split=None,
         predict_nonlinearity=softmax_of_logits,
         classes=list(range(int(codes.max()) + 1)),

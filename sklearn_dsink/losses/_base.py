@@ -53,7 +53,7 @@ class SampleLoss(nn.Module):
 
 
 class WeightedMean(nn.Module):
-    """Criterion: the weighted mean of a loss over a batch.
+    """Criterion: the mean over a batch of a loss times the samples' weights.
 
     Parameters
     ----------
@@ -63,7 +63,9 @@ class WeightedMean(nn.Module):
     Notes
     -----
     As its second argument it takes labels, or what skorch makes of a dict: ``label`` and
-    optionally ``weight`` and ``index``. A batch whose weights are all zero has loss 0.
+    optionally ``weight`` and ``index``. Weights have mean 1 over the training set. Divided by the
+    sum of its own weights a batch without a heavy sample would count as much as one with it, and
+    the mean over batches would not be that of all samples.
     """
 
     def __init__(self, loss: SampleLoss) -> None:
@@ -78,9 +80,7 @@ class WeightedMean(nn.Module):
         losses: torch.Tensor = self.loss(logits, target["label"], *index)
         if "weight" not in target:
             return losses.mean()
-        weight = target["weight"].to(losses.dtype)
-        total = weight.sum().clamp_min(torch.finfo(losses.dtype).tiny)
-        return (weight * losses).sum() / total
+        return (target["weight"].to(losses.dtype) * losses).mean()
 
 
 class CrossEntropy(SampleLoss):

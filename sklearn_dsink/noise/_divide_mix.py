@@ -141,16 +141,17 @@ class DivideMixLoss(SampleLoss):
     ) -> torch.Tensor:
         """Loss of mixed samples: cross-entropy, squared error and the prior's penalty; a scalar.
 
-        The penalty is the divergence of the mean answer from the class shares of the labels.
+        The penalty is the divergence of the mean answer from the class shares of the labels, both
+        by weight. The weights have mean 1 over all samples, not over the batch.
         """
         ramp = min(1.0, (self.epoch - self.warm_up + 1) / 16)
         p = torch.softmax(logits, dim=2)
         entropy = soft_cross_entropy(logits.flatten(0, 1), targets.flatten(0, 1)).view_as(kept)
         squares = ((p - targets) ** 2).mean(dim=2)
         sample_loss = torch.where(kept, entropy, ramp * self.unlabeled_weight * squares)
-        mean_p = p.mean(dim=0).clamp_min(1e-8)
+        mean_p = torch.einsum("i,ijc->jc", weight / weight.sum(), p).clamp_min(1e-8)
         penalty = (self.class_share * (self.class_share / mean_p).log()).sum()
-        return (weight[:, None] * sample_loss).sum() / weight.sum() + penalty
+        return (weight[:, None] * sample_loss).sum() / len(weight) + penalty
 
 
 class DivideMixNet(NeuralNetClassifier):
