@@ -67,8 +67,11 @@ def namespace(array: Array) -> Any:
 
 
 def float64(values: Array, like: Array) -> Array:
-    """Return `values` in float64, in the library and on the device of `like`."""
+    """Return `values` in float64, without gradient, in the library and on the device of `like`."""
     xp = namespace(like)
+    if namespace(values) is not np:
+        values = values.detach()
+        values = values.cpu().double() if xp is np else values  # bfloat16 is unknown to numpy
     if xp is np:
         return np.asarray(values, dtype=np.float64)
     return xp.as_tensor(values, dtype=xp.float64, device=like.device)
@@ -179,6 +182,14 @@ def exact_totals(scores: Array, potentials: Array, weight: Array | None) -> Arra
         labels /= labels.sum(axis=1)[:, None]
         totals += labels.sum(axis=0) if weight is None else weight[rows] @ labels
     return totals / (n_samples if weight is None else weight.sum())
+
+
+def _even_rows(n_rows: int, weight: Array | None) -> Array:
+    """Return evenly spaced rows of positive weight, enough to estimate the curvature from."""
+    if weight is None:
+        return np.arange(0, n_rows, max(1, n_rows // CURVATURE_ROWS))
+    heavy = namespace(weight).where(weight > 0)[0]
+    return heavy[:: max(1, len(heavy) // CURVATURE_ROWS)]
 
 
 class GibbsKernel:
@@ -335,12 +346,11 @@ class GibbsKernel:
         ``sqrt(d)`` is the eigenvector of the largest eigenvalue, 1. To be called after a pass.
         """
         scale = self._scale(potentials)
-        step = max(1, self.shape[0] // CURVATURE_ROWS)
+        rows = _even_rows(self.shape[0], self.weight)
         overlap = Overlap(potentials)
-        for rows in row_blocks(self.shape[0], overlap.chunk * step):
-            strided = slice(rows.start, rows.stop, step)
-            labels = self.matrix[strided] * scale
-            overlap.add(labels, None if self.weight is None else self.weight[strided])
+        for part in row_blocks(len(rows), overlap.chunk):
+            labels = self.matrix[rows[part]] * scale
+            overlap.add(labels, None if self.weight is None else self.weight[rows[part]])
         return overlap.normalised()
 
 
@@ -350,12 +360,15 @@ class StreamedRows:
     Parameters
     ----------
     blocks : callable
-        ``blocks()`` yields ``scores`` or ``(scores, sample_weight)``, numpy arrays.
+        ``blocks()`` yields ``(scores, sample_weight)``, float arrays; the weight may be None, and
+        no row's is 0.
     n_classes : int
         Columns of every block.
     """
 
-    def __init__(self, blocks: Callable[[], Iterable[Any]], n_classes: int) -> None:
+    def __init__(
+        self, blocks: Callable[[], Iterable[tuple[Array, Array | None]]], n_classes: int
+    ) -> None:
         self.blocks = blocks
         self.n_rows = 0
         self.n_classes = n_classes
@@ -366,16 +379,10 @@ class StreamedRows:
         return self.n_rows, self.n_classes
 
     def _pieces(self, step: int = 1) -> Iterator[tuple[Array, Array | None]]:
-        for item in self.blocks():
-            scores, weight = item if isinstance(item, tuple) else (item, None)
-            if scores.ndim != 2 or scores.shape[1] != self.n_classes:
-                raise ValueError(
-                    f"blocks must yield scores of shape (n_rows, {self.n_classes}), found "
-                    f"{tuple(scores.shape)}."
-                )
+        for scores, weight in self.blocks():
             for rows in row_blocks(len(scores), step * default_block_size(scores)):
                 taken = slice(rows.start, rows.stop, step)
-                yield np.asarray(scores[taken]), None if weight is None else weight[taken]
+                yield scores[taken], None if weight is None else weight[taken]
 
     def totals(self, potentials: Array) -> Array:
         """Return the class shares, in float64."""

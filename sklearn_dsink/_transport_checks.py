@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
 from numbers import Integral, Real
 from typing import Any
 
@@ -10,6 +11,10 @@ import numpy as np
 from ._kernel import float64, namespace
 
 Array = Any
+
+# KL weights beyond which class shares differ from those asked for, or labels from unconstrained
+# ones, by less than float64 can tell.
+_HARD, _DROPPED = 1e15, 1e-200
 
 
 def check_scores(scores: Array) -> Array:
@@ -77,12 +82,17 @@ def check_number(name: str, value: Any, kind: Any) -> None:
 
 
 def check_relaxation(relaxation: float | None) -> float:
-    """Return the KL weight of the class constraint, infinity for the hard one."""
+    """Return the KL weight of the class constraint, infinity for the hard one.
+
+    Weights are taken for what float64 cannot tell them from: infinity, or 0.
+    """
     if relaxation is None:
         return np.inf
     if not isinstance(relaxation, Real) or not relaxation >= 0:
         raise ValueError(f"relaxation must be None or a number >= 0, found {relaxation!r}.")
-    return float(relaxation)
+    if relaxation > _HARD:
+        return np.inf
+    return float(relaxation) if relaxation > _DROPPED else 0.0
 
 
 def check_potentials(name: str, potentials: Array | None, n_classes: int, like: Array) -> Array:
@@ -118,15 +128,43 @@ def check_weight(sample_weight: Array | None, n_samples: int, like: Array) -> Ar
     """Return the masses of the rows in float64, scaled to mean 1."""
     if sample_weight is None:
         return None
+    weight = _check_masses(sample_weight, n_samples, like)
+    total = float(weight.sum())
+    if not total > 0:
+        raise ValueError("sample_weight must be finite and >= 0 with a positive sum, found zeros.")
+    return weight * (n_samples / total)
+
+
+def _check_masses(sample_weight: Array, n_samples: int, like: Array) -> Array:
     weight = float64(sample_weight, like)
     if tuple(weight.shape) != (n_samples,):
         raise ValueError(
             f"sample_weight must have shape ({n_samples},), found {tuple(weight.shape)}."
         )
-    total = float(weight.sum())
-    if not bool((weight >= 0).all()) or not 0 < total < np.inf:
+    if not bool((weight >= 0).all()) or not float(weight.sum()) < np.inf:
         raise ValueError(
-            "sample_weight must be finite and >= 0 with a positive sum, found values between "
+            "sample_weight must be finite and >= 0, found values between "
             f"{float(weight.min())} and {float(weight.max())}."
         )
-    return weight * (n_samples / total)
+    return weight
+
+
+def check_blocks(
+    blocks: Callable[[], Iterable[Any]], n_classes: int
+) -> Iterator[tuple[Array, Array | None]]:
+    """Yield scores and weights of one pass as float arrays, without the rows of weight 0."""
+    for item in blocks():
+        scores, weight = item if isinstance(item, tuple) else (item, None)
+        if scores.ndim != 2 or scores.shape[1] != n_classes:
+            raise ValueError(
+                f"blocks must yield scores of shape (n_rows, {n_classes}), found "
+                f"{tuple(scores.shape)}."
+            )
+        if not len(scores):
+            continue
+        scores = check_scores(scores if namespace(scores) is np else scores.cpu())
+        if weight is not None:
+            weight = _check_masses(weight, len(scores), scores)
+            if not weight.all():
+                scores, weight = scores[weight > 0], weight[weight > 0]
+        yield scores, weight

@@ -23,6 +23,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 from numbers import Integral, Real
 from typing import Any
 
@@ -43,6 +44,7 @@ from ._kernel import (
 from ._potentials import minimise
 from ._scores import floor_marginal, mean_log_proba
 from ._transport_checks import (
+    check_blocks,
     check_marginal,
     check_number,
     check_out,
@@ -423,11 +425,12 @@ def solve_blocks(
     True
     """
     _check_options("potentials", tol, max_iter)
-    marginal = np.asarray(class_marginal, dtype=np.float64)
+    marginal = float64(class_marginal, np.empty(0))
     marginal = check_marginal(marginal, marginal.size, marginal)
     start = check_potentials("init", init, len(marginal), marginal)
     gamma = check_relaxation(relaxation)
-    solution = minimise(StreamedRows(blocks, len(marginal)), marginal, gamma, tol, max_iter, start)
+    rows = StreamedRows(partial(check_blocks, blocks, len(marginal)), len(marginal))
+    solution = minimise(rows, marginal, gamma, tol, max_iter, start)
     return _result(solution, marginal, tol, "potentials", like=marginal)
 
 
