@@ -239,6 +239,17 @@ def test_elr_follows_its_recursion():
     assert loss.targets.equal(before)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_elr_stays_finite_where_a_sure_net_answers_in_half_precision(dtype):
+    loss, y, index = prepared(ELR()).train(), torch.tensor([0, 1]), torch.arange(2)
+    logits = (12 * torch.eye(4)[:2]).to(dtype).requires_grad_()
+    for _ in range(60):
+        value = loss(logits, y, index)
+    value.sum().backward()
+    assert value.isfinite().all()
+    assert logits.grad.isfinite().all()
+
+
 def test_elr_without_a_memory_yet_is_cross_entropy_in_evaluation():
     z, y = some_logits(5)
     loss = prepared(ELR()).eval()
@@ -257,6 +268,11 @@ def test_class_weights_are_one_on_average_over_the_rows(beta):
         torch.testing.assert_close(
             weights * COUNTS, (weights * COUNTS)[0].expand(4), rtol=1e-6, atol=0
         )
+
+
+def test_class_weights_of_whole_numbers_are_no_whole_numbers():
+    whole = mean_one_weights(COUNTS.long(), 0.9999)
+    torch.testing.assert_close(whole, mean_one_weights(COUNTS, 0.9999).float())
 
 
 def test_deferred_weights_wait_for_their_epoch():

@@ -41,7 +41,7 @@ def mean_one_weights(class_counts: torch.Tensor, beta: float) -> torch.Tensor:
     counts = class_counts.double().clamp_min(1.0)
     weights = inverse_effective_number(counts, beta)  # what is common to all cancels below
     weights = weights * (class_counts.sum() / (class_counts * weights).sum())
-    return weights.to(class_counts.dtype)
+    return weights.to(torch.promote_types(class_counts.dtype, torch.float32))
 
 
 class LogitAdjusted(SampleLoss):

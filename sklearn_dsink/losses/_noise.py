@@ -189,6 +189,7 @@ class ELR(SampleLoss):
         self, logits: torch.Tensor, labels: torch.Tensor, index: torch.Tensor
     ) -> torch.Tensor:
         """Return losses of shape (n_samples,) for the training rows `index`."""
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))  # 1 - 1e-4 is no half
         p = F.softmax(logits, dim=1).clamp(1e-4, 1 - 1e-4)
         if self.training:
             with torch.no_grad():
