@@ -126,9 +126,13 @@ def check_auxiliary(estimator: Any, name: str) -> None:
 
 def named(name: str, estimator: Any) -> str:
     """Write a parameter and its estimator, in one line that is not long, for a message."""
-    shortens = isinstance(estimator, BaseEstimator)
+    estimator = _unwrapped(estimator)
+    # scikit-learn's own repr knows what to leave out; a class's own is cut off.
+    shortens = type(estimator).__repr__ is BaseEstimator.__repr__
     text = estimator.__repr__(N_CHAR_MAX=_MOST_CHARACTERS) if shortens else repr(estimator)
-    return f"{name}={' '.join(text.split())}"
+    text = " ".join(text.split())
+    too_long = not shortens and len(text) > _MOST_CHARACTERS
+    return f"{name}={text[:_MOST_CHARACTERS]} ..." if too_long else f"{name}={text}"
 
 
 def reads_integer_labels_only(estimator: Any) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -100,6 +101,8 @@ def export_onnx(model: DSinkClassifier, path: str | os.PathLike[str]) -> Path:
     if isinstance(module, TabularNet):
         module.autocast = None  # no operation of ONNX takes two formats at once
     shift = model._log_shift() + model._log_prior()
+    labels = np.asarray(model.classes_)
+    classes = json.dumps((labels.astype(str) if labels.dtype.kind in "mM" else labels).tolist())
     proba = _Probabilities(module, net.criterion_.outputs, shift).cpu().eval()
     example = torch.zeros(2, model.encoder_.n_features_out_)
     try:
@@ -112,20 +115,27 @@ def export_onnx(model: DSinkClassifier, path: str | os.PathLike[str]) -> Path:
         raise ValueError(
             f"target: torch cannot write its {type(module).__name__} as ONNX: {error}"
         ) from error
-    program.model.metadata_props["classes"] = json.dumps(np.asarray(model.classes_).tolist())
+    program.model.metadata_props["classes"] = classes
     with replacing(path) as temporary:
         program.save(temporary, external_data=False)
     return Path(path)
 
 
 def _as_onnx(module: nn.Module, example: Tensor) -> Any:
-    with without_warnings(".*LeafSpec", FutureWarning):  # torch says this of itself
-        return torch.onnx.export(
-            module,
-            (example,),
-            input_names=["X"],
-            output_names=["probabilities"],
-            dynamic_shapes=({0: torch.export.Dim("n_samples")},),
-            dynamo=True,
-            verbose=False,
-        )
+    # torch says of itself that it changes, and of operators of torchvision that they are missing.
+    log = logging.getLogger("torch.onnx._internal.exporter._registration")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with without_warnings(".*LeafSpec", FutureWarning):
+            return torch.onnx.export(
+                module,
+                (example,),
+                input_names=["X"],
+                output_names=["probabilities"],
+                dynamic_shapes=({0: torch.export.Dim("n_samples")},),
+                dynamo=True,
+                verbose=False,
+            )
+    finally:
+        log.setLevel(level)

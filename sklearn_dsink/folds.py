@@ -93,8 +93,8 @@ def make_folds(
     Raises
     ------
     ValueError
-        If an integer `cv` is below 2, a splitter fails, or the test parts do not hold every row
-        exactly once.
+        If an integer `cv` is below 2, a splitter fails, a split holds no numbers of rows, or the
+        test parts do not hold every row exactly once.
     """
     if cv is None:
         return None
@@ -113,10 +113,13 @@ def make_folds(
             "themselves, cv=list(splitter.split(X, y, groups)), or enable metadata routing and "
             "call fit(X, y, groups=groups)."
         ) from error
-    folds = [(np.unique(_row_numbers(train)), _row_numbers(test)) for train, test in splits]
+    n_samples = len(y)
+    folds = [
+        (np.unique(_row_numbers(train, n_samples)), _row_numbers(test, n_samples))
+        for train, test in splits
+    ]
     tested = np.concatenate([np.empty(0, dtype=np.intp), *(test for _, test in folds)])
-    times_tested = np.bincount(tested, minlength=len(y))
-    if len(times_tested) != len(y) or np.any(times_tested != 1):
+    if np.any(np.bincount(tested, minlength=n_samples) != 1):
         raise ValueError(
             f"cv={given} does not put every row into exactly one test part, so there is no "
             "out-of-fold probability for each row. Use KFold, StratifiedKFold or GroupKFold, "
@@ -125,10 +128,19 @@ def make_folds(
     return folds
 
 
-def _row_numbers(rows: Any) -> Rows:
+def _row_numbers(rows: Any, n_samples: int) -> Rows:
     """Give the rows of a split, numbers or a mask in an array or a list, as numbers."""
     rows = np.asarray(rows)
-    return np.flatnonzero(rows) if rows.dtype == bool else rows
+    if rows.dtype == bool:
+        return np.flatnonzero(rows)
+    if rows.size == 0:
+        return np.empty(0, dtype=np.intp)
+    if rows.dtype.kind not in "iu" or rows.min() < 0 or rows.max() >= n_samples:
+        raise ValueError(
+            f"cv: a split must hold numbers of rows, 0 to {n_samples - 1}, or a mask of them; "
+            f"found {reprlib.repr(rows.tolist())}."
+        )
+    return rows
 
 
 def merge_folds(folds: list[Fold], n_folds: int) -> list[Fold]:

@@ -35,6 +35,9 @@ HALF_PRECISION_SIZE = 500_000
 # Entries of what an auxiliary reads, or answers, at a time.
 _PREDICTED_SIZE = 2**22
 
+# Of another library's error in ours: a search quotes the tracebacks of all its fits.
+_MOST_CHARACTERS = 500
+
 
 @dataclass(frozen=True)
 class LeavesOut:
@@ -238,14 +241,21 @@ def _run(job: Job, X: Any, classes: npt.NDArray[Any], class_share: FloatArray) -
 
 
 def _failure(job: Job, error: Exception) -> str:
+    reason = str(error)
+    cut = reason[:_MOST_CHARACTERS] + " ..." if len(reason) > _MOST_CHARACTERS else reason
     failure = (
         f"{named(job.name, job.template)} failed when fitted on {job.stage}: "
-        f"{type(error).__name__}: {error}"
+        f"{type(error).__name__}: {cut}"
     )
-    if "could not convert string to float" in failure:
+    if "could not convert string to float" in reason:
         failure += (
             ". It reads numbers only: give X as a data frame, and put "
             "sklearn_dsink.inputs.TabularEncoder() before it in a pipeline."
+        )
+    if "must have the same dtype" in reason:
+        failure += (
+            ". A skorch net inside another estimator reads float32 and label codes where it is "
+            "wrapped: sklearn_dsink.auxiliaries.IntegerLabelClassifier(net)."
         )
     return failure
 

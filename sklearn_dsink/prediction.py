@@ -98,7 +98,10 @@ def read_by_class(values: Any, classes: npt.NDArray[Any], name: str) -> FloatArr
                 f"are {labels[:10]}."
             )
         values = [values[label] for label in labels]
-    numbers = np.asarray(values, dtype=np.float64)
+    try:
+        numbers = np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} must hold numbers: {error}.") from error
     if numbers.shape != classes.shape:
         raise ValueError(
             f"{name} has shape {numbers.shape}, expected ({len(labels)},): one number for each "

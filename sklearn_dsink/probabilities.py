@@ -5,6 +5,7 @@ An auxiliary, or one fold of it, may know fewer classes than the training set ha
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import Any
@@ -123,6 +124,18 @@ def align_columns(
     return normalize_rows(out)
 
 
+def _known_classes(estimator: Any, name: str) -> list[Any]:
+    if not hasattr(estimator, "classes_"):
+        raise ValueError(f"{named(name, estimator)} has no classes_ after its fit.")
+    known = np.asarray(estimator.classes_)
+    if known.ndim != 1 or len(set(known.tolist())) < len(known):
+        raise ValueError(
+            f"{named(name, estimator)}: its classes_ must be labels in one row, each once; found "
+            f"{reprlib.repr(known.tolist())}."
+        )
+    return list(known.tolist())
+
+
 def predict_aligned(
     estimator: Any, X: Any, classes: npt.ArrayLike, class_share: FloatArray, name: str
 ) -> FloatArray:
@@ -150,14 +163,12 @@ def predict_aligned(
     ValueError
         If the classifier fails, or what it gives are no probabilities; it is named.
     """
-    if not hasattr(estimator, "classes_"):
-        raise ValueError(f"{named(name, estimator)} has no classes_ after its fit.")
-    known = np.asarray(estimator.classes_).tolist()
+    known = _known_classes(estimator, name)
     n_rows = X.shape[0] if hasattr(X, "shape") else len(X)
     # Some draw from the global generators even to predict: skorch's data loader, for one.
     try:
         with seeded(0) if draws_globally(estimator) else nullcontext():
-            answer = estimator.predict_proba(as_read_by(estimator, X))
+            answer = np.asarray(estimator.predict_proba(as_read_by(estimator, X)))
     except Exception as error:
         raise ValueError(
             f"{named(name, estimator)} failed to predict: {type(error).__name__}: {error}"

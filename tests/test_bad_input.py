@@ -12,7 +12,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression, Perceptron
-from sklearn.model_selection import ShuffleSplit
+from sklearn.model_selection import GridSearchCV, ShuffleSplit
 from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
@@ -20,6 +20,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
 from sklearn_dsink import DSinkClassifier, NetClassifier
+from sklearn_dsink.auxiliaries import IntegerLabelClassifier
 from sklearn_dsink.losses import LogitAdjusted
 
 X, Y, _ = make_blobs()
@@ -122,6 +123,10 @@ def test_features_at_predict_are_those_of_fit():
         ({"base_loss": LogitAdjusted()}, "corrects for the class shares, and so does prior_corr"),
         ({"cv": 1}, r"'cv' parameter .* int in the range \[2, inf\).* None. Got 1"),
         ({"cv": ShuffleSplit(3, random_state=0)}, "cv=ShuffleSplit.*exactly one test part.*Use"),
+        ({"cv": [([0], [-1])]}, "cv: a split must hold numbers of rows, 0 to .*found .-1"),
+        ({"cv": [([0.0], [1])]}, "cv: a split must hold numbers of rows"),
+        ({"cv": [([10**6], [1])]}, "cv: a split must hold numbers of rows.*1000000"),
+        ({"class_prior": ["a", "b", "c"]}, "class_prior must hold numbers: could not convert"),
         ({"class_prior": "flat"}, "'class_prior' parameter .* str among .* Got 'flat'"),
         ({"class_prior": [0.5, 0.5]}, r"class_prior has shape \(2,\), expected \(3,\)"),
         ({"class_prior": [0.5, 0.5, 0.0]}, "class_prior must hold positive.*0.0.*small share"),
@@ -147,6 +152,29 @@ def test_parameters(params, message):
         quick(**params).fit(X, Y)
 
 
+class Named(GaussianNB):
+    """Says its own name, and fails."""
+
+    def __repr__(self):
+        return "Named(" + "x" * 5000 + ")"
+
+    def fit(self, X, y, sample_weight=None):
+        raise RuntimeError("boom")
+
+
+class OfClasses(GaussianNB):
+    """Claims to know other classes."""
+
+    def __init__(self, classes=None):
+        super().__init__()
+        self.classes = classes
+
+    def fit(self, X, y, sample_weight=None):
+        super().fit(X, y)
+        self.classes_ = np.array(self.classes)
+        return self
+
+
 @pytest.mark.parametrize("name", ["noise_aux", "imb_aux"])
 @pytest.mark.parametrize("cv", [2, None])
 @pytest.mark.parametrize(
@@ -159,6 +187,13 @@ def test_parameters(params, message):
         (Oracle(with_value(np.inf)), ValueError, "1 of .* rows are NaN or infinite.*row 2"),
         (Oracle(with_value(-0.1)), ValueError, "1 of .* rows are negative.*row 2"),
         (Oracle(with_value(2.0)), ValueError, "1 of .* rows do not sum to 1.*row 2"),
+        (Named(), ValueError, r"=Named\(x{100,200} \.\.\. failed when fitted on .*boom"),
+        (
+            OfClasses([0, 1, 1]),
+            ValueError,
+            "classes_ must be labels in one row, each once",
+        ),
+        (OfClasses([[0, 1, 2]]), ValueError, "classes_ must be labels in one row"),
         (Oracle(lambda proba: proba[:-1]), ValueError, r"returned shape \(\d+, 3\), expected"),
         (Oracle(lambda proba: proba[:, :2]), ValueError, r"returned shape .*classes it was"),
         (FrozenEstimator(GaussianNB()), ValueError, "is not fitted. Fit the classifier before"),
@@ -227,9 +262,22 @@ def test_sample_weight(weight, message):
         quick().fit(X, Y, sample_weight=weight)
 
 
-def test_weights_an_auxiliary_cannot_use_are_announced():
-    with pytest.warns(UserWarning, match=r"noise_aux=Oracle.* takes no sample_weight"):
-        quick(noise_aux=Oracle(np.asarray)).fit(X, Y, sample_weight=1.0 + Y)
+@pytest.mark.parametrize(
+    "auxiliary, name", [(Oracle(np.asarray), "Oracle"), (tiny_net(), ".class 'skorch")]
+)
+def test_weights_an_auxiliary_cannot_use_are_announced(auxiliary, name):
+    with pytest.warns(UserWarning, match=rf"noise_aux={name}.* takes no sample_weight"):
+        quick(noise_aux=auxiliary).fit(X, Y, sample_weight=1.0 + Y)
+
+
+def test_a_net_inside_a_search_is_told_how_to_be_read():
+    net = tiny_net(train_split=None)
+    search = GridSearchCV(net, {"lr": [0.1, 0.01]}, cv=2)
+    with pytest.raises(ValueError, match=r"noise_aux=Grid[\s\S]*IntegerLabelC") as caught:
+        quick(noise_aux=search).fit(X.astype(np.float64), Y)
+    assert len(str(caught.value)) < 1500
+    wrapped = GridSearchCV(IntegerLabelClassifier(net), {"estimator__lr": [0.1]}, cv=2)
+    assert quick(noise_aux=wrapped).fit(X.astype(np.float64), Y).n_features_in_ == X.shape[1]
 
 
 def test_a_loss_of_the_targets_own_is_announced():

@@ -83,6 +83,15 @@ class Branches(TinyModule):
         return super().forward(X) if X.sum() > 0 else super().forward(2 * X)
 
 
+def test_dates_are_labels_too(tmp_path, caplog):
+    days = pd.Series(Y).map(dict(zip(NAMES, pd.date_range("2024-01-01", periods=3), strict=True)))
+    path = export_onnx(quick(target=tiny_net()).fit(X, days), tmp_path / "target.onnx")
+    classes = runtime.InferenceSession(path).get_modelmeta().custom_metadata_map["classes"]
+    assert [day[:10] for day in json.loads(classes)] == [f"2024-01-0{k}" for k in (1, 2, 3)]
+    loud = [record for record in caplog.records if record.levelname == "WARNING"]
+    assert not loud, "torch speaks of what is not installed"
+
+
 def test_what_cannot_be_exported_leaves_the_old_file(tmp_path):
     path = tmp_path / "target.onnx"
     path.write_bytes(b"old")

@@ -228,7 +228,8 @@ def test_sparse_rows_are_those_of_the_dense_matrix(monkeypatch, block_rows):
 def test_sparse_rows_are_made_dense_by_blocks(monkeypatch):
     monkeypatch.setattr(_kernel_classifier, "_BLOCK_ROWS", 64)
     monkeypatch.setattr(_kernel_classifier, "_KEPT_ROWS", 128)
-    X = sparse.random_array((1000, 5), density=0.5, format="csr", rng=np.random.default_rng(0))
+    rng = np.random.default_rng(0)
+    X = sparse.csr_array(rng.random((1000, 5)) * (rng.random((1000, 5)) < 0.5))
     y = np.asarray(X.sum(axis=1) > 1.2)
     n_dense, to_dense = [], sparse.csr_array.toarray
     monkeypatch.setattr(

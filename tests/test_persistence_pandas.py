@@ -188,7 +188,7 @@ def test_a_file_of_the_first_version_is_read():
     expected = {
         "index": pd.Index(["p", "q"], name="plant"),
         "levels": pd.MultiIndex.from_tuples([("a", 1), ("b", 2)], names=["x", None]),
-        "dates": pd.DatetimeIndex(["2024-01-01", "2024-01-02"]),
+        "dates": pd.DatetimeIndex(["2024-01-01", "2024-01-02"]).as_unit("us"),
     }
     pd.testing.assert_series_equal(
         loaded.pop("series"), pd.Series([0.5, 0.25], ["a", "b"], name="share")

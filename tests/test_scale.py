@@ -151,9 +151,9 @@ def test_mapped_rows_leave_nothing_of_their_size_in_memory(tmp_path, monkeypatch
 def test_sparse_rows_are_made_dense_by_batches_only():
     rng = np.random.default_rng(0)
     y = rng.integers(3, size=20_000)
-    X = sparse.random_array((len(y), 400), density=0.01, format="lil", rng=rng, dtype=np.float32)
+    X = sparse.random(len(y), 400, density=0.01, format="lil", random_state=0, dtype=np.float32)
     X[np.arange(len(y)), y] = 1.0
-    X = X.tocsr()
+    X = sparse.csr_array(X)
     auxiliary = FrozenEstimator(LogisticRegression().fit(X[:500], y[:500]))
     net = default_target(X, 3)
     net.set_params(max_epochs=2, batch_size=256, iterator_valid__batch_size=256)
