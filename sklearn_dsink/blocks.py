@@ -106,7 +106,7 @@ def _write(blocks: Iterable[Any], file: BinaryIO) -> npt.NDArray[Any]:
     labels: list[npt.NDArray[Any]] = []
     for number, block in enumerate(blocks):
         X, y = _read(number, block)
-        if not labels:
+        if number == 0:
             width = X.shape[1]
             _write_header(file, 0, width)
         if X.shape[1] != width:
@@ -114,8 +114,9 @@ def _write(blocks: Iterable[Any], file: BinaryIO) -> npt.NDArray[Any]:
                 f"blocks: number {number} has {X.shape[1]} features, those before it {width}."
             )
         file.write(X.data)
-        labels.append(y)
-    if not sum(map(len, labels)):
+        if len(y):  # labels of no rows are of no kind
+            labels.append(y)
+    if not labels:
         raise ValueError("blocks gave no rows. An iterator that was read before is empty.")
     if len({part.dtype.kind == "U" for part in labels}) > 1:
         raise ValueError("blocks: y holds numbers in one block and text in another.")

@@ -15,7 +15,9 @@ from sklearn.utils import check_array, check_consistent_length, gen_batches
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from ._arrays import FloatArray
+from ._columns import is_frame
 from .label_model import smooth
+from .validation import check_finite
 
 __all__ = ["class_groups", "class_summary", "find_label_issues", "noisy_pairs"]
 
@@ -129,8 +131,9 @@ def find_label_issues(
     Raises
     ------
     ValueError
-        If shapes disagree, a label of `y` is not among `classes`, a matrix is no matrix of
-        probabilities, or `threshold` is outside [0, 1].
+        If shapes disagree, a label of `y` is missing or not among `classes`, a matrix is no
+        matrix of probabilities, a frame's columns are the classes in another order, or
+        `threshold` is outside [0, 1].
 
     See Also
     --------
@@ -240,7 +243,7 @@ def class_summary(
             "issues": flagged,
             "issue_rate": flagged / np.maximum(given, 1),
         },
-        index=pd.Index(classes),
+        index=_label_index(classes),
     )
     return summary.iloc[np.argsort(-estimated, kind="stable")]
 
@@ -302,13 +305,14 @@ def encode(
 ) -> tuple[npt.NDArray[Any], npt.NDArray[np.intp]]:
     """Give the classes and the code of each label; raise where a label is none of the classes."""
     y = np.asarray(y) if allow_empty and len(y) == 0 else column_or_1d(y)
+    check_finite(y)
     if classes is None:
         return np.unique(y, return_inverse=True)
     classes = np.asarray(classes)
-    names = pd.Index(classes)
+    names = _label_index(classes)
     if names.has_duplicates:
         raise ValueError(f"classes names {classes[names.duplicated()].tolist()[0]!r} twice.")
-    codes = names.get_indexer(pd.Index(y))
+    codes = names.get_indexer(_label_index(y))
     if (codes < 0).any():
         raise ValueError(
             f"y holds the label {y[codes < 0][0]!r}, which is not among the {len(classes)} "
@@ -330,6 +334,7 @@ def probability_matrix(
             f"{name} has {matrix.shape[1]} columns and there are {len(classes)} classes: pass "
             "`classes` when y lacks one, in the order of the columns."
         )
+    check_column_order(proba, name, classes)
     check_consistent_length(codes, matrix)
     if matrix.min() < 0 or not np.allclose(matrix.sum(axis=1), 1.0, atol=1e-3):
         row = int(np.argmax(np.abs(matrix.sum(axis=1) - 1.0) + (matrix.min(axis=1) < 0)))
@@ -339,6 +344,23 @@ def probability_matrix(
             f"{matrix[row].sum():.4g}."
         )
     return matrix
+
+
+def check_column_order(proba: Any, name: str, classes: npt.NDArray[Any]) -> None:
+    """Raise where the columns of a frame are named by the classes, in another order.
+
+    Columns are read by position. Names that are numbers from 0 on are those of a frame without.
+    """
+    if not is_frame(proba):
+        return
+    names, labels = list(proba.columns), classes.tolist()
+    if names in (labels, list(range(len(names)))):
+        return
+    if sorted(names, key=str) == sorted(labels, key=str):  # pyarrow's columns have no hash
+        raise ValueError(
+            f"{name} has the columns {names[:10]}, and the classes are {labels[:10]}: give the "
+            "columns in the order of the classes."
+        )
 
 
 def fitted(estimator: Any, *attributes: str) -> tuple[Any, ...]:
@@ -373,6 +395,11 @@ def _label_quality(
         views[rows, given] = 0.0
         quality[part] = own / (own + views.max(axis=1))
     return quality
+
+
+def _label_index(labels: npt.NDArray[Any]) -> pd.Index[Any]:
+    """Return an index of the labels; pandas has none of float16."""
+    return pd.Index(labels.astype(np.float32) if labels.dtype == np.float16 else labels)
 
 
 def _row_index(index: Any, n_samples: int) -> pd.Index[Any]:

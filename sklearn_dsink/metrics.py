@@ -7,7 +7,7 @@ them on clean labels where those are known, and say so.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from numbers import Integral, Real
 from typing import Any
 
@@ -18,7 +18,7 @@ from sklearn.utils._param_validation import Interval, StrOptions, validate_param
 from sklearn.utils.multiclass import unique_labels
 from sklearn.utils.validation import _check_sample_weight, column_or_1d
 
-from .inspection import GROUPS, class_groups
+from .inspection import GROUPS, check_column_order, class_groups
 
 __all__ = [
     "expected_calibration_error",
@@ -141,9 +141,7 @@ def shot_accuracy_score(
     )
     groups = shot_groups(y_train, many=many, few=few)
     truth = column_or_1d(y_true)
-    unseen = sorted(set(truth.tolist()) - set(groups), key=str)
-    if unseen:
-        raise ValueError(f"y_true has classes that y_train has not: {unseen[:5]!r}.")
+    _check_known(truth, groups, "y_train")
     classes, right, total = _class_recalls(truth, y_pred, sample_weight)
     wanted = GROUPS if group is None else (group,)
     scores = {}
@@ -302,7 +300,7 @@ def expected_calibration_error(
     n_bins : int, default=15
         Number of bins.
     strategy : {"uniform", "quantile"}, default="uniform"
-        Bins of equal width, or of equal numbers of rows.
+        Bins of equal width, or of equal numbers of rows, those of weight 0 left out.
     sample_weight : array-like of shape (n_samples,), default=None
         Weights of the rows.
 
@@ -314,7 +312,9 @@ def expected_calibration_error(
     Raises
     ------
     ValueError
-        If the shapes do not agree, a probability is outside [0, 1] or a parameter out of range.
+        If the shapes do not agree, `y_true` has a class that `labels` has not, the columns of a
+        frame are the classes in another order, a probability is outside [0, 1] or a parameter out
+        of range.
 
     References
     ----------
@@ -345,6 +345,8 @@ def expected_calibration_error(
             f"y_proba has {proba.shape[1]} columns for {len(classes)} classes: pass `labels`, the "
             "class of each column (such as classes_)."
         )
+    _check_known(truth, classes.tolist(), "labels")
+    check_column_order(y_proba, "y_proba", classes)
     if proba.min() < 0 or proba.max() > 1 + 1e-6:
         raise ValueError(
             f"y_proba must lie in [0, 1]: found {proba.min():.3g} to {proba.max():.3g}."
@@ -352,6 +354,8 @@ def expected_calibration_error(
     weight = _check_sample_weight(sample_weight, proba, dtype=np.float64, ensure_non_negative=True)
     if weight.sum() == 0:
         raise ValueError("sample_weight is zero for every row: nothing is left to score.")
+    counted = weight > 0  # quantiles go by rows
+    truth, proba, weight = truth[counted], proba[counted], weight[counted]
     if kind == "top-label":
         top = proba.argmax(axis=1)
         right = classes[top] == truth
@@ -361,6 +365,12 @@ def expected_calibration_error(
         for k, label in enumerate(classes)
     ]
     return float(np.mean(errors))
+
+
+def _check_known(truth: np.ndarray, known: Iterable[Hashable], name: str) -> None:
+    unseen = sorted(set(truth.tolist()) - set(known), key=str)
+    if unseen:
+        raise ValueError(f"y_true has classes that {name} has not: {unseen[:5]!r}.")
 
 
 def _class_recalls(

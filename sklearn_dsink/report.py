@@ -199,7 +199,10 @@ def _share(value: float) -> str:
 
 def _imbalance(counts: pd.Series) -> str:
     smallest = float(counts.min())
-    return f"{float(counts.max()) / smallest:.3g} : 1" if smallest > 0 else "a class is empty"
+    if smallest <= 0:
+        return "a class is empty"
+    ratio = float(counts.max()) / smallest
+    return f"{ratio:,.0f} : 1" if ratio >= 100 else f"{ratio:.3g} : 1"
 
 
 def _sentences(issues: pd.DataFrame, by_class: pd.DataFrame) -> list[str]:
@@ -283,19 +286,23 @@ def _picture(title: str, caption: str, display: Any) -> dict[str, Any]:
     display.figure_.savefig(buffer, format="png", dpi=dpi)
     width, height = display.figure_.get_size_inches() * dpi
     return {
-        "title": title,
-        "caption": caption,
+        "title": _short(title, 80),
+        "caption": _short(caption, 300),
         "data": base64.b64encode(buffer.getvalue()).decode(),
         "width": round(width),
         "height": round(height),
     }
 
 
+def _issue_title(column: Any) -> str:
+    return _short(ISSUE_TITLES.get(column, column), 40)
+
+
 def _issue_columns(issues: pd.DataFrame) -> list[dict[str, str]]:
     columns = [{"title": _short(issues.index.name or "row", 40), "kind": "text"}]
     for name in issues.columns:
         kind = "number" if issues[name].dtype.kind == "f" else "text"
-        columns.append({"title": ISSUE_TITLES.get(name, name), "kind": kind})
+        columns.append({"title": _issue_title(name), "kind": kind})
     return columns
 
 
@@ -307,10 +314,10 @@ def _issue_row(issues: pd.DataFrame, position: int) -> dict[str, Any]:
     cells = [plain | {"title": head, "text": name}]
     for column in issues.columns:
         value = row[column]
-        cell = plain | {"title": ISSUE_TITLES.get(column, column), "whole": column == "group"}
+        cell = plain | {"title": _issue_title(column), "whole": column == "group"}
         if column == "is_issue":
             cell |= {"text": "look" if value else "", "flag": bool(value)}
-        elif issues[column].dtype.kind == "f" and column.endswith(("proba", "quality")):
+        elif issues[column].dtype.kind == "f" and str(column).endswith(("proba", "quality")):
             cell |= {"text": _number(value), "kind": "number", "value": float(value)}
         else:
             cell |= {"text": value}

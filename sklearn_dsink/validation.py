@@ -47,7 +47,7 @@ def encode_labels(X: Any, y: Any, owner: str) -> tuple[npt.NDArray[Any], npt.NDA
         raise ValueError(f"{owner} requires y to be passed, but the target y is None")
     with config_context(array_api_dispatch=False):  # arrays of any library become numpy's
         y = column_or_1d(y, warn=True)
-    _check_finite(y)
+    check_finite(y)
     check_classification_targets(y)
     check_consistent_length(X, y)
     classes, codes = np.unique(y, return_inverse=True)
@@ -101,7 +101,8 @@ def check_weights(
     return scaled
 
 
-def _check_finite(y: npt.NDArray[Any]) -> None:
+def check_finite(y: npt.NDArray[Any]) -> None:
+    """Raise ValueError where labels are missing or infinite, and name the first such row."""
     if y.dtype.kind == "f" and np.isinf(y).any():
         raise ValueError(
             f"Input y contains infinity (first: row {int(np.flatnonzero(np.isinf(y))[0])}). "

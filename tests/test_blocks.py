@@ -120,6 +120,17 @@ def test_text_labels_may_grow_longer_and_gaps_stay(tmp_path):
     np.testing.assert_array_equal(X, [[1], [np.nan], [2]])
 
 
+@pytest.mark.parametrize("labels", [[3, 4], ["a", "b"]])
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_a_block_of_no_rows_leaves_the_labels_as_they_are(tmp_path, labels, place):
+    blocks = [(np.ones((1, 2)), [label]) for label in labels]
+    blocks.insert(place, (np.empty((0, 2)), []))
+    X, y = store_blocks(blocks, tmp_path / "data")
+    assert y.tolist() == labels
+    assert y.dtype == np.asarray(labels).dtype
+    np.testing.assert_array_equal(X, np.ones((2, 2)))
+
+
 @pytest.mark.parametrize(
     ("blocks", "message"),
     [
@@ -127,6 +138,8 @@ def test_text_labels_may_grow_longer_and_gaps_stay(tmp_path):
         ([(np.ones((0, 2)), np.ones(0))], "no rows"),
         ([np.ones((2, 2))], "expected a pair"),
         ([(np.ones((2, 2)), [0, 1]), (np.ones((2, 3)), [0, 1])], "3 features.* 2"),
+        ([(np.ones((2, 2)), [0, 1]), (np.empty((0, 3)), [])], "3 features.* 2"),
+        ([(np.empty((0, 3)), []), (np.ones((2, 2)), [0, 1])], "2 features.* 3"),
         ([(np.ones((2, 2)), [0])], r"y of shape \(1,\)"),
         ([(np.ones(2), [0, 1])], r"X of shape \(2,\)"),
         ([(np.full((1, 2), 1e300), [0])], "too large"),

@@ -176,6 +176,8 @@ def test_long_tail_bad_data():
         make_long_tailed(np.zeros((3, 1)), [0, 1], 2)
     with pytest.raises(ValueError, match="missing"):
         make_long_tailed(np.zeros((2, 1)), np.array(["a", None], dtype=object), 2)
+    with pytest.raises(ValueError, match="missing"):
+        flip_labels(pd.Series(["a", "b", None], dtype="string"), 0.5)
     with pytest.raises(ValueError, match="empty"):
         make_long_tailed(np.zeros((0, 1)), np.array([], dtype=int), 2)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+import polars as pl
+import pyarrow as pa
 import pytest
 from sklearn.datasets import load_digits
 from sklearn.ensemble import ExtraTreesClassifier
@@ -172,6 +174,55 @@ def test_bad_input_is_named(change, message):
     arguments = {"y": ["a", "b"], "surrogate_labels": [[0.5, 0.5], [1, 0]], **change}
     with pytest.raises(ValueError, match=message):
         find_label_issues(**arguments)
+
+
+@pytest.mark.parametrize(
+    "y",
+    [
+        np.array([0.0, np.nan]),
+        np.array(["a", None], dtype=object),
+        pd.Series(["a", pd.NA], dtype="string"),
+    ],
+)
+def test_a_missing_label_is_no_class(y):
+    surrogate = [[0.9, 0.1], [0.1, 0.9]]
+    for find in (find_label_issues, class_summary):
+        with pytest.raises(ValueError, match=r"1 of 2 labels are missing \(first: row 1\)"):
+            find(y, surrogate)
+
+
+@pytest.mark.parametrize("classes", [None, [0, 1], np.array([0, 1], dtype=np.float16)])
+def test_labels_of_float16_are_those_of_float64(classes):
+    surrogate = [[0.9, 0.1], [0.1, 0.9], [0.8, 0.2]]
+    y = np.array([0, 1, 1])
+    issues = find_label_issues(y.astype(np.float16), surrogate, classes=classes)
+    assert issues["given_label"].tolist() == [1, 0, 1]
+    summary = class_summary(y.astype(np.float16), surrogate, classes=classes)
+    pd.testing.assert_frame_equal(
+        summary, class_summary(y.astype(float), surrogate), check_index_type=False
+    )
+
+
+@pytest.mark.parametrize("frame", [pd.DataFrame, pl.DataFrame])
+def test_columns_named_by_the_classes_stand_in_their_order(frame):
+    y, surrogate = ["a", "b"], frame({"a": [0.9, 0.2], "b": [0.1, 0.8]})
+    turned = surrogate[["b", "a"]]
+    message = r"has the columns \['b', 'a'\], and the classes are \['a', 'b'\]"
+    with pytest.raises(ValueError, match="surrogate_labels " + message):
+        find_label_issues(y, turned)
+    with pytest.raises(ValueError, match="imb_proba " + message):
+        find_label_issues(y, surrogate, imb_proba=turned)
+    assert find_label_issues(y, surrogate)["quality"].tolist() == [0.8, 0.9]
+    assert find_label_issues(y, turned, classes=["b", "a"])["quality"].tolist() == [0.8, 0.9]
+
+
+@pytest.mark.parametrize("table", [pd.DataFrame, lambda q: pa.table({"p": q[:, 0], "q": q[:, 1]})])
+def test_columns_of_other_names_are_read_by_position(table):
+    q = np.array([[0.1, 0.9], [0.8, 0.2]])
+    issues = find_label_issues([0, 1], table(q), classes=[1, 0])
+    assert issues["quality"].tolist() == [0.8, 0.9]
+    with pytest.raises(ValueError, match=r"columns \[1, 0\], and the classes are \[0, 1\]"):
+        find_label_issues([0, 1], pd.DataFrame(q)[[1, 0]])
 
 
 def test_class_summary_counts_and_orders_by_the_estimate(long_tail):

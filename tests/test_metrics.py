@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -182,11 +183,27 @@ def test_calibration_error_weights_labels_and_extremes():
         assert_allclose(swapped, expected_calibration_error(y_true, proba, strategy=strategy))
 
 
+@pytest.mark.parametrize("kind", ["top-label", "classwise"])
+@pytest.mark.parametrize("strategy", ["uniform", "quantile"])
+def test_rows_of_weight_zero_are_as_good_as_absent(kind, strategy):
+    rng = np.random.default_rng(0)
+    proba = rng.dirichlet([1, 1], size=200)
+    y, weight = rng.integers(2, size=200), rng.random(200)
+    weight[60:] = 0
+    arguments = {"kind": kind, "strategy": strategy, "labels": [0, 1]}
+    whole = expected_calibration_error(y, proba, sample_weight=weight, **arguments)
+    part = expected_calibration_error(y[:60], proba[:60], sample_weight=weight[:60], **arguments)
+    assert whole == part
+
+
 @pytest.mark.parametrize(
     "arguments, message",
     [
         ({"y_proba": [[0.5, 0.3, 0.2]] * 2}, "pass `labels`"),
         ({"y_proba": [[1.5, -0.5]] * 2}, "y_proba must lie"),
+        ({"labels": [0, 5]}, r"y_true has classes that labels has not: \[1\]"),
+        ({"labels": ["0", "1"]}, r"labels has not: \[0, 1\]"),
+        ({"y_proba": pd.DataFrame([[0.5, 0.5]] * 2)[[1, 0]]}, r"y_proba has the columns \[1, 0\]"),
         ({"kind": "static"}, "kind"),
         ({"n_bins": 0}, "n_bins"),
         ({"strategy": "kmeans"}, "strategy"),

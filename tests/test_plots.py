@@ -177,6 +177,17 @@ def test_shot_accuracy_sorts_by_size_and_names_the_groups():
     ]
 
 
+def test_shot_accuracy_compares_labels_and_not_arrays():
+    expected = [np.nan, 0.5, 1.0]
+    for y_true, y_pred in [([1, 2, 1], [1, 2, 7]), ([[1], [2], [1]], [[1], [2], [7]])]:
+        display = ShotAccuracyDisplay.from_predictions(
+            y_true, y_pred, counts=[5, 5, 5], classes=[0, 1, 2]
+        )
+        np.testing.assert_array_equal(display.accuracy, expected)
+    with pytest.raises(ValueError, match="string and number"):
+        ShotAccuracyDisplay.from_predictions([1, 2, 2], ["1", "2", "2"], counts=[5, 5])
+
+
 def test_legends_of_displays_side_by_side_do_not_touch():
     figure, axes = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
     for ax in axes:

@@ -14,7 +14,8 @@ from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 
 from sklearn_dsink.inspection import find_label_issues
-from sklearn_dsink.report import render_report, write_report
+from sklearn_dsink.plots import LabelQualityDisplay
+from sklearn_dsink.report import _imbalance, render_report, write_report
 
 EVIL = "<script>alert(1)</script>"
 
@@ -120,6 +121,34 @@ def test_the_file_holds_issues_pictures_settings_and_versions(tmp_path):
 def test_long_strings_are_cut():
     page = render_report(FakeFit(("x" * 5000, "b")).fit(None))
     assert "x" * 300 not in page
+
+
+def test_columns_and_displays_of_the_user_are_cut_and_may_have_any_name():
+    model = FakeFit().fit(None)
+    issues = model.label_issues()
+    issues["x" * 5000] = "seen"
+    issues[7] = 1.5
+    display = LabelQualityDisplay.from_issues(issues)
+    page = render_report(
+        model, issues=issues, displays=[("y" * 5000, "z" * 5000, display)], max_issues=2
+    )
+    assert not re.search("x{41}|y{81}|z{301}", page)
+    cells = [attrs.get("data-label") for tag, attrs in Tags(page).tags if tag == "td"]
+    assert cells.count("7") == cells.count("x" * 39 + "…") == 2
+    assert "1.5" in Tags(page).text
+
+
+@pytest.mark.parametrize(
+    ("counts", "words"),
+    [
+        ([3, 2], "1.5 : 1"),
+        ([999.7, 1], "1,000 : 1"),
+        ([2083, 1], "2,083 : 1"),
+        ([5, 0], "a class is empty"),
+    ],
+)
+def test_imbalance_is_written_as_people_read_it(counts, words):
+    assert _imbalance(pd.Series(counts)) == words
 
 
 def test_a_failure_leaves_the_old_file_and_no_other(tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from sklearn.utils import _safe_indexing, check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d
@@ -23,7 +24,7 @@ def number_classes(y: Any) -> tuple[np.ndarray, np.ndarray]:
     labels = column_or_1d(y)
     if len(labels) == 0:
         raise ValueError("y is empty: at least one labelled row is needed.")
-    if labels.dtype.kind in "Of" and any(v is None or v != v for v in labels.tolist()):
+    if pd.isna(labels).any():
         raise ValueError("y has missing values: drop those rows or give them a class.")
     check_classification_targets(labels)
     classes, y_code = np.unique(labels, return_inverse=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from sklearn.metrics import recall_score
 
 from ..inspection import GROUPS, class_groups, encode, fitted
 from ._style import (
@@ -111,10 +112,9 @@ class ShotAccuracyDisplay:
         display : ShotAccuracyDisplay
         """
         classes, codes = encode(y_true, classes)
-        right = np.asarray(y_pred) == np.asarray(y_true)
-        rows = np.bincount(codes, minlength=len(classes))
-        hits = np.bincount(codes, weights=right, minlength=len(classes))
-        accuracy = np.divide(hits, rows, out=np.full(len(classes), np.nan), where=rows > 0)
+        accuracy = recall_score(
+            classes[codes], y_pred, labels=classes, average=None, zero_division=np.nan
+        )
         return cls(classes, accuracy, counts).plot(ax)
 
     def plot(self, ax: Any = None) -> ShotAccuracyDisplay:
