@@ -5,10 +5,12 @@ from __future__ import annotations
 #: Types beyond skops' own list that a model of this package is built from: ours, and what a
 #: skorch net, auxiliaries from scikit-learn, imbalanced-learn and cleanlab, searches over
 #: parameters and skrub's encoding of tables name. Each was read: none runs code when it is built,
-#: and no function does more than compute. The nodes of trees, be they of decisions or neighbours,
+#: and no function does more than compute, but for ``print``, which is how early stopping reports:
+#: a forged file can write to the terminal. The nodes of trees, be they of decisions or neighbours,
 #: are not checked, so a forged one can crash the process that predicts with it. Left out are the
 #: distributions of scipy, which run text as code, and metrics that are functions.
 TRUSTED_TYPES: tuple[str, ...] = (
+    "builtins.print",
     "cleanlab.classification.CleanLearning",
     "collections.OrderedDict",
     "datetime.date",
@@ -112,12 +114,14 @@ TRUSTED_TYPES: tuple[str, ...] = (
     "sklearn_dsink.nets.CosineSchedule",
     "sklearn_dsink.nets.TabularNet",
     "sklearn_dsink.nets.softmax_of_logits",
+    "sklearn_dsink.persistence.SavedDict",
     "sklearn_dsink.persistence.SavedIndex",
     "sklearn_dsink.persistence.SavedNet",
     "sklearn_dsink.persistence.SavedSeries",
     "sklearn_dsink.persistence.SavedTensor",
     "sklearn_dsink.scaling.SmoothClipper",
     "sklearn_dsink.target.DistillationLoss",
+    "skorch.callbacks.training.EarlyStopping",
     "skorch.classifier.NeuralNetClassifier",
     "skorch.dataset.Dataset",
     "skorch.dataset.ValidSplit",

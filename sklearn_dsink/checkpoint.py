@@ -29,6 +29,7 @@ from skorch.callbacks import Callback
 
 from ._files import replacing
 from ._fingerprint import differences, is_whole_number
+from ._net_states import load_states, states, steppers
 from ._seeding import generator_states, set_generator_states
 from .nets import plain_history
 from .persistence import load_model, write_model
@@ -247,12 +248,12 @@ class TargetKeeper(Callback):
             raise _damaged(self.path, error) from error
         self._renewal = kept["renewal"]
         if self._renewal is not None:
-            _load(net, self._renewal["modules"])
+            load_states(net, self._renewal["modules"])
             potentials = self._renewal["potentials"].numpy()
             self.labeler.result = replace(self.labeler.result, potentials=potentials)
             renewal.update(net)
-        _load(net, kept["modules"])
-        _load(net, kept["optimizers"])
+        load_states(net, kept["modules"])
+        load_states(net, kept["optimizers"])
         for row in history:
             net.history.append({**row, "batches": []})
         for name, callback in net.callbacks_:
@@ -272,7 +273,7 @@ class TargetKeeper(Callback):
 
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
         """Keep the net as the epoch, all other callbacks included, has left it."""
-        modules = _states(net, net._modules + net._criteria)
+        modules = states(net, net._modules + net._criteria)
         if self.labeler.result.potentials is not self._potentials:
             self._renewal = {
                 "modules": deepcopy(modules),
@@ -280,7 +281,7 @@ class TargetKeeper(Callback):
             }
         kept = {
             "modules": modules,
-            "optimizers": _states(net, _steppers(net)),
+            "optimizers": states(net, steppers(net)),
             "renewal": self._renewal,
             "history": [
                 {key: _plain(value) for key, value in row.items()} for row in plain_history(net)
@@ -316,21 +317,6 @@ class EpochOpening(Callback):
     def on_epoch_begin(self, net: Any, **kwargs: Any) -> None:
         """Pass the word on."""
         self.keeper.begin_epoch()
-
-
-def _steppers(net: Any) -> list[str]:
-    """Name what takes the steps: the optimizers and, for float16, the scale of the loss."""
-    scaled = getattr(net, "grad_scaler_", None) is not None
-    return [*net._optimizers, "grad_scaler"] if scaled else net._optimizers
-
-
-def _states(net: Any, names: list[str]) -> dict[str, Any]:
-    return {name: getattr(net, f"{name.rstrip('_')}_").state_dict() for name in names}
-
-
-def _load(net: Any, states: Mapping[str, Any]) -> None:
-    for name, state in states.items():
-        getattr(net, f"{name.rstrip('_')}_").load_state_dict(state)
 
 
 def _callback_state(callback: Any) -> dict[str, Any]:

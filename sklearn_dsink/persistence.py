@@ -28,6 +28,7 @@ from skorch.callbacks import Callback
 from skorch.history import History
 
 from ._files import replacing
+from ._net_states import load_states, states, steppers
 from ._saved_pandas import SavedIndex as SavedIndex  # files of version 1 look here for these two
 from ._saved_pandas import SavedPandas, saved_form
 from ._saved_pandas import SavedSeries as SavedSeries
@@ -54,6 +55,27 @@ class SavedTensor:
         self.key = key
 
 
+class SavedDict:
+    """Stands for a dict with other keys than text, which the structure would write as text.
+
+    Parameters
+    ----------
+    mapping : dict
+        Of any kind, such as a defaultdict.
+    """
+
+    def __init__(self, mapping: dict[Any, Any]) -> None:
+        self.empty = copy.copy(mapping)
+        self.empty.clear()
+        self.items = list(mapping.items())
+
+    def built(self) -> dict[Any, Any]:
+        """Return the dict again, once what it holds is built."""
+        for key, value in self.items:  # a Counter's update would count them
+            self.empty[key] = value
+        return self.empty
+
+
 class SavedNet:
     """Stands for a fitted skorch net in the saved structure.
 
@@ -69,6 +91,8 @@ class SavedNet:
         An entry an epoch.
     fitted : dict
         Other fitted attributes that predictions need.
+    steps : dict
+        States of its optimizers, where it is to be trained further.
     """
 
     def __init__(
@@ -78,12 +102,14 @@ class SavedNet:
         state: dict[str, dict[str, str]],
         history: list[dict[str, Any]],
         fitted: dict[str, Any],
+        steps: dict[str, Any],
     ) -> None:
         self.net_class = net_class
         self.params = params
         self.state = state
         self.history = history
         self.fitted = fitted
+        self.steps = steps
 
 
 def save_model(model: Any, path: str | os.PathLike[str]) -> Path:
@@ -93,7 +119,7 @@ def save_model(model: Any, path: str | os.PathLike[str]) -> Path:
     ----------
     model : estimator
         A fitted :class:`~sklearn_dsink.DSinkClassifier`, or an estimator that holds one, such as
-        a Pipeline.
+        a Pipeline.  With ``warm_start=True`` the state of the target's optimizer is kept too.
     path : path-like
         The file; replaced in one step if it is there.
 
@@ -191,7 +217,7 @@ def load_model(path: str | os.PathLike[str], *, trusted: tuple[str, ...] = ()) -
     Returns
     -------
     model : estimator
-        Predicts what the saved one does.
+        Predicts what the saved one does, and with ``warm_start=True`` is trained further as it is.
 
     Raises
     ------
@@ -306,6 +332,8 @@ def _exchange(model: Any, exchange: Any) -> Any:
 
 
 def _without_tensors(model: Any, tensors: dict[str, torch.Tensor]) -> Any:
+    trained_further: set[int] = set()
+
     def keep(tensor: torch.Tensor) -> str:
         key = str(len(tensors))
         tensors[key] = tensor.detach().cpu().clone().contiguous()
@@ -315,8 +343,11 @@ def _without_tensors(model: Any, tensors: dict[str, torch.Tensor]) -> Any:
         if isinstance(obj, torch.Tensor):
             return SavedTensor(keep(obj))
         if isinstance(obj, NeuralNet):
-            return _bare_net(obj, keep, tensors)
-        form = saved_form(obj)
+            return _bare_net(obj, keep, tensors, further=id(obj) in trained_further)
+        if isinstance(obj, BaseEstimator) and getattr(obj, "_warm", None) is not None:
+            # The walk comes to the target after its classifier.
+            trained_further.add(id(getattr(obj, "target_", None)))
+        form = SavedDict(obj) if _has_other_keys(obj) else saved_form(obj)
         if form is not None:
             vars(form).update(_without_tensors(vars(form), tensors))
         return form
@@ -324,17 +355,24 @@ def _without_tensors(model: Any, tensors: dict[str, torch.Tensor]) -> Any:
     return _exchange(model, exchange)
 
 
-def _bare_net(net: NeuralNet, keep: Any, tensors: dict[str, torch.Tensor]) -> SavedNet:
+def _has_other_keys(obj: Any) -> bool:
+    return isinstance(obj, dict) and any(type(key) is not str for key in obj)
+
+
+def _bare_net(
+    net: NeuralNet, keep: Any, tensors: dict[str, torch.Tensor], *, further: bool
+) -> SavedNet:
     params = {k: v for k, v in net.get_params(deep=False).items() if k != "torch_load_kwargs"}
+    bare = _without_tensors(params, tensors)
     if not getattr(net, "initialized_", False):
-        return SavedNet(type(net), _without_tensors(params, tensors), {}, [], {})
+        return SavedNet(type(net), bare, {}, [], {}, {})
     state = {
-        name: {key: keep(value) for key, value in getattr(net, f"{name}_").state_dict().items()}
-        for name in net._modules + net._criteria
+        name: {key: keep(value) for key, value in part.items()}
+        for name, part in states(net, net._modules + net._criteria).items()
     }
     fitted = {k: v for k, v in vars(net).items() if k == "classes_inferred_"}
-    bare = _without_tensors(params, tensors)
-    return SavedNet(type(net), bare, state, plain_history(net), fitted)
+    steps = _without_tensors(states(net, steppers(net)), tensors) if further else {}
+    return SavedNet(type(net), bare, state, plain_history(net), fitted, steps)
 
 
 def _with_tensors(bare: Any, tensors: dict[str, torch.Tensor]) -> Any:
@@ -343,7 +381,7 @@ def _with_tensors(bare: Any, tensors: dict[str, torch.Tensor]) -> Any:
             return tensors[obj.key]
         if isinstance(obj, SavedNet):
             return _built_net(obj, tensors)
-        if isinstance(obj, SavedPandas):
+        if isinstance(obj, SavedPandas | SavedDict):
             vars(obj).update(_with_tensors(vars(obj), tensors))
             return obj.built()
         return None
@@ -371,6 +409,8 @@ def _built_net(saved: SavedNet, tensors: dict[str, torch.Tensor]) -> NeuralNet:
         except RuntimeError as error:
             raise LookupError(f"{name}_: {' '.join(str(error).split())}") from error
         module.eval()
+    steps = getattr(saved, "steps", {})  # earlier versions kept none
+    load_states(net, _with_tensors(steps, tensors))
     net.history_ = History(saved.history)
     vars(net).update(saved.fitted)
     return net
