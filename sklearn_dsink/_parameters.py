@@ -158,10 +158,10 @@ class DSinkParameters(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
 
     # One resolver for each default: fit, routing and tags all ask here.
 
-    def _get_noise_aux(self) -> Any:
+    def _get_noise_aux(self, n_columns: int = 1) -> Any:
+        """Return f_N, whose default asks for the columns that it will see; routing does not."""
         if self.noise_aux is None:
-            # Routing asks before a fit has seen columns, and their number is nothing to it.
-            return request_weights(default_noise_aux(getattr(self, "n_features_in_", 1)))
+            return request_weights(default_noise_aux(n_columns))
         return self.noise_aux
 
     def _get_imb_aux(self) -> Any:

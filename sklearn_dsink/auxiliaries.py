@@ -30,6 +30,7 @@ from sklearn.utils.validation import (
 )
 from skorch import NeuralNetClassifier
 
+from ._arrays import normalize_rows
 from ._interrupts import letting_interrupts_out
 from .inputs import TabularEncoder, validate_features
 from .nets import leave_training
@@ -352,7 +353,13 @@ class IntegerLabelClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator)
         """
         check_is_fitted(self, "estimator_")
         X = validate_features(self, X, reset=False)
-        return self.estimator_.predict_proba(as_read_by(self.estimator_, X))
+        proba = self.estimator_.predict_proba(as_read_by(self.estimator_, X))
+        # Of a net that has outputs for classes which these rows have not, the last ones are idle.
+        idle = isinstance(final_step(self.estimator_), NeuralNetClassifier)
+        n_classes = len(self.classes_)
+        if idle and proba.ndim == 2 and proba.shape[1] > n_classes and proba.min() >= 0:
+            return normalize_rows(proba[:, :n_classes])
+        return proba
 
     def predict(self, X: Any) -> Any:
         """Label of the largest probability.

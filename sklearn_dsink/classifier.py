@@ -22,7 +22,7 @@ from ._parameters import DSinkParameters
 from .checkpoint import Checkpoint, TargetKeeper
 from .evidence import choose_class_marginal, gather_evidence
 from .folds import make_folds
-from .inputs import Float32Array, validate_features
+from .inputs import Float32Array, n_seen, validate_features
 from .inspection import FLAGGED_BELOW, find_label_issues
 from .losses import CrossEntropy
 from .nets import plain_history
@@ -159,7 +159,8 @@ class DSinkClassifier(DSinkParameters):
         What each training label probably is; rows sum to 1.  The transpose of the paper's Q,
         which sums to ``n_samples`` as well.
     class_marginal_ : ndarray of shape (n_classes,)
-        Class shares that the surrogate labels meet; sums to 1.
+        Class shares of the surrogate labels that the target is corrected for: those asked for or,
+        under `relaxation`, those of the first labels; sums to 1.
     class_potentials_ : ndarray of shape (n_classes,)
         Logarithm of the paper's u, of mean 0.
     noise_matrix_ : ndarray of shape (n_classes, n_classes)
@@ -167,7 +168,7 @@ class DSinkClassifier(DSinkParameters):
     transport_n_iter_, n_iter_ : int
         Iterations of the last transport, which `max_iter` bounds.
     transport_error_ : float
-        L1 distance of its class shares from `class_marginal_`.
+        L1 distance of its class shares from those asked for.
     timings_ : dict of str to float
         Seconds of each stage of the fit.
     history_ : list of dict
@@ -195,8 +196,8 @@ class DSinkClassifier(DSinkParameters):
     True
     """
 
-    # What a warm start needs of the last fit: its fingerprint, and log f_N of the training rows.
-    _warm: tuple[dict[str, str], FloatArray] | None
+    # For a warm start: fingerprint, log f_N of the training rows, class shares asked for.
+    _warm: tuple[dict[str, str], FloatArray, FloatArray] | None
 
     @_fit_context(prefer_skip_nested_validation=False)
     def fit(self, X: Any, y: Any, sample_weight: Any = None, **params: Any) -> DSinkClassifier:
@@ -251,7 +252,7 @@ class DSinkClassifier(DSinkParameters):
         if self.checkpoint_dir is not None:
             checkpoint = Checkpoint(self.checkpoint_dir, taken, self.random_state)
 
-        auxiliaries = {"noise_aux": self._get_noise_aux(), "imb_aux": self._get_imb_aux()}
+        auxiliaries = {"noise_aux": self._get_noise_aux(n_seen(X)), "imb_aux": self._get_imb_aux()}
         evidence = gather_evidence(
             auxiliaries,
             X,
@@ -277,7 +278,6 @@ class DSinkClassifier(DSinkParameters):
         log_noise = safe_log(proba, out=model.posterior)
         labeler = self._labeler(log_noise, marginal, weight)
         surrogate, _ = labeler()
-
         # Sparse rows are made dense batch by batch.
         how = {"sparse_output": True, "random_state": rng.randint(_MAX_SEED)}
         encoder, inputs = evidence.encoded or encode(X, weight, **how)
@@ -288,7 +288,7 @@ class DSinkClassifier(DSinkParameters):
         self._given, self._index = codes, getattr(X, "index", None)
         self._prior_corrected = self.prior_correction
         self.noise_matrix_ = model.noise_matrix
-        self.class_marginal_ = marginal
+        self.class_marginal_ = labeler.shares(surrogate)
         self.timings_ = {"auxiliaries and label model": learnt - start}
         self._fit_target(
             self._get_target(inputs, len(self.classes_), weight),
@@ -299,7 +299,7 @@ class DSinkClassifier(DSinkParameters):
             since=learnt,
             keeper=None if checkpoint is None else checkpoint.target_keeper(labeler),
         )
-        self._warm = (taken, log_noise) if self.warm_start else None
+        self._warm = (taken, log_noise, marginal) if self.warm_start else None
         return self
 
     def _fit_further(
@@ -311,13 +311,13 @@ class DSinkClassifier(DSinkParameters):
         classes, codes = encode_labels(X, y, type(self).__name__)
         weight = check_weights(sample_weight, X, codes, classes)
         assert self._warm is not None  # fit has looked
-        taken, log_noise = self._warm
+        taken, log_noise, marginal = self._warm
         require_same(taken, self._fingerprint(X, codes, classes, weight, params))
         net = deepcopy(self.target_)
         if self.target is not None:
             net.max_epochs = self.target.max_epochs
         seed = check_random_state(self.random_state).randint(_MAX_SEED)
-        labeler = self._labeler(log_noise, self.class_marginal_, weight)
+        labeler = self._labeler(log_noise, marginal, weight)
         labeler()
         self._fit_target(
             net,
@@ -328,6 +328,7 @@ class DSinkClassifier(DSinkParameters):
             since=start,
             further=True,
         )
+        self._index = getattr(X, "index", None)
         return self
 
     def _fit_target(
@@ -342,7 +343,6 @@ class DSinkClassifier(DSinkParameters):
         keeper: TargetKeeper | None = None,
         further: bool = False,
     ) -> None:
-        marginal = labeler.class_marginal
         target = fit_target(
             net,
             inputs,
@@ -351,7 +351,7 @@ class DSinkClassifier(DSinkParameters):
             sample_weight=labeler.sample_weight,
             alpha=self.alpha,
             base_loss=CrossEntropy() if self.base_loss == "cross_entropy" else self.base_loss,
-            log_prior=np.log(marginal) if self.prior_correction else None,
+            log_prior=np.log(self.class_marginal_) if self.prior_correction else None,
             renew=labeler,
             warmup=self.warmup,
             every=self.renew_every,

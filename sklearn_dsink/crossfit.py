@@ -169,7 +169,7 @@ def fit_auxiliaries(
         shortcut = bool(folds) and are_complements(folds or [], n_samples) and leaves_out(template)
         leaving = None
         if shortcut:
-            weight = params.get("sample_weight")
+            weight = _weight_in(params)
             if weight is None and len(heavy) < n_samples:
                 weight = np.isin(np.arange(n_samples), heavy).astype(np.float64)
             leaving = LeavesOut(y, weight, tuple(part[2] for part in parts if part[2] is not None))
@@ -219,6 +219,11 @@ def fit_auxiliaries(
 def _held_out(folds: list[Fold] | None, nested: bool) -> list[tuple[int, ...]]:
     numbers = range(len(folds or []))
     return list(combinations(numbers, 2)) if nested else [(k,) for k in numbers]
+
+
+def _weight_in(params: dict[str, Any]) -> Any:
+    """Return the weights among the parameters of a fit, whatever step they are for, or None."""
+    return next((each for key, each in params.items() if key.endswith("sample_weight")), None)
 
 
 def _parts_of(wanted: LeavesOut, proba: FloatArray) -> Iterator[tuple[Rows, FloatArray]]:

@@ -170,7 +170,7 @@ def gather_evidence(
         X,
         classes[codes],
         class_share=share,
-        nested=refine and len(folds or ()) > 2,
+        nested=refine and _n_heavy(folds, sample_weight) > 2,
         fit_params=fit_params,
         random_state=random_state,
         **run,
@@ -184,7 +184,7 @@ def gather_evidence(
     pooled = Experts(
         {name: aux.estimator for name, aux in experts.items()},
         {name: aux.encoded and aux.encoded.encoder for name, aux in experts.items()},
-        replace(model, posterior=model.posterior[:0]),
+        replace(model, posterior=model.posterior[:0].copy()),  # a view would keep all of it
         classes,
     )
     known = {name: replace(aux, unseen=None) for name, aux in first.items()}
@@ -225,6 +225,13 @@ def choose_class_marginal(
         totals = column_totals(evidence.auxiliaries[choice].proba, sample_weight)
         marginal = totals / totals.sum()
     return floor_marginal(marginal, 0.5 / max(n_samples, n_classes))
+
+
+def _n_heavy(folds: list[Fold] | None, sample_weight: FloatArray | None) -> int:
+    """Count the folds that have a row of positive weight to teach."""
+    if sample_weight is None:
+        return len(folds or ())
+    return sum(bool(sample_weight[test].any()) for _, test in folds or ())
 
 
 def _label_model(

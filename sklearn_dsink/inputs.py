@@ -36,6 +36,16 @@ _N_COMPONENTS = 256
 _MEDIAN_ROWS = 50_000
 
 
+def is_projected(X: Any) -> bool:
+    """Whether the encoder makes components of these rows: they are sparse and wide."""
+    return sparse.issparse(X) and X.shape[1] > _WIDEST_DENSE
+
+
+def n_seen(X: Any) -> int:
+    """Count the columns of X, or the components that the encoder makes of them."""
+    return min(X.shape[1], _N_COMPONENTS) if is_projected(X) else int(X.shape[1])
+
+
 def validate_features(estimator: Any, X: Any, *, reset: bool) -> Any:
     """Check X and remember, or compare, its width and column names.
 
@@ -218,7 +228,7 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
             else:  # column by column, for each is copied
                 self._median = np.array([np.median(column) for column in some.T])
         values = self._fill(values)
-        if sparse.issparse(values) and X.shape[1] > _WIDEST_DENSE:
+        if is_projected(values):
             n_components = min(_N_COMPONENTS, X.shape[0])
             self._projection = TruncatedSVD(n_components, random_state=self.random_state)
             self._projection.fit(values)

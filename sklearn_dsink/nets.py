@@ -27,6 +27,7 @@ from .iterators import TensorIterator
 
 # Standardised inputs are squashed smoothly to this absolute value.
 _CLIP = 4.0
+_FARTHEST = 1e9
 
 # A step with fewer multiplications than this is faster on one thread than on several, and far
 # faster when other processes want the same cores.
@@ -162,6 +163,7 @@ class TabularNet(nn.Module):
             h = h + self.input_noise * torch.randn_like(h)
         if self.embedding is None:
             # Heavy-tailed features would otherwise drown the others: |h| < _CLIP, slope 1 at 0.
+            h = h.clamp(-_FARTHEST, _FARTHEST)  # whose square is finite
             h = h / torch.sqrt(1 + (h / _CLIP) ** 2)
         else:
             h = self.embedding(h).flatten(1)

@@ -1,9 +1,9 @@
 """A table is encoded once, and not again by every fit of an auxiliary.
 
 To tell categories, dates and texts apart takes longer than to grow a forest on what comes out, and
-an auxiliary is fitted dozens of times.  Our encoder does not look at labels, so that rows which a
-fit leaves out may take part in it: pipelines that begin with it share one, and their fits get its
-answers; so does the target.
+so does to project wide sparse rows; and an auxiliary is fitted dozens of times.  Our encoder does
+not look at labels, so that rows which a fit leaves out may take part in it: pipelines that begin
+with it share one, and their fits get its answers; so does the target.
 """
 
 from __future__ import annotations
@@ -15,13 +15,19 @@ from sklearn.utils import _safe_indexing
 
 from ._arrays import FloatArray
 from .auxiliaries import is_pipeline
-from .inputs import TabularEncoder, is_frame
+from .inputs import TabularEncoder, is_frame, is_projected
 
 
 def reads_encoded(template: Any, X: Any) -> bool:
-    """Whether X is a table, and the classifier a pipeline that encodes it first."""
+    """Whether X takes long to encode, and the classifier is a pipeline that does so first.
+
+    Steps that were told to hand on data frames get them, from an encoder of their own.
+    """
     steps = template.steps if is_pipeline(template) else []
-    return is_frame(X) and len(steps) > 1 and type(steps[0][1]) is TabularEncoder
+    if len(steps) < 2 or type(steps[0][1]) is not TabularEncoder:
+        return False
+    output = getattr(steps[0][1], "_sklearn_output_config", {}).get("transform", "default")
+    return output == "default" and (is_frame(X) or is_projected(X))
 
 
 class Encoded(NamedTuple):

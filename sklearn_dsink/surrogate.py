@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from ._arrays import FloatArray, empty_beside
-from .transport import TransportResult, mean_log_proba, solve_labels
+from ._arrays import FloatArray, column_totals, empty_beside
+from .transport import TransportResult, floor_marginal, mean_log_proba, solve_labels
 
 # The smallest float32 probability, as good as none. Nets whose inputs are not scaled may say less,
 # and no class shares could be met with a row of -1e9.
@@ -55,6 +55,13 @@ class SurrogateLabeler:
         self.class_marginal = class_marginal
         self.sample_weight = sample_weight
         self.options = options
+
+    def shares(self, labels: FloatArray) -> FloatArray:
+        """Return the class shares of labels: those asked for, unless the constraint is relaxed."""
+        if self.options.get("relaxation") is None:
+            return self.class_marginal
+        totals = column_totals(labels, self.sample_weight)
+        return floor_marginal(totals / totals.sum(), 0.5 / max(labels.shape))
 
     def __call__(
         self, log_target: FloatArray | None = None

@@ -97,6 +97,7 @@ def check_weights(
             f"sample_weight is positive on rows of one class only, {classes[present].tolist()}: a "
             "classifier needs two or more. Give rows of other classes a positive weight."
         )
+    weight = weight / weight.max()  # whose sum may overflow
     scaled: FloatArray = weight / weight[weight > 0].mean()
     return scaled
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from _quick import make_blobs, tiny_net
+from _quick import make_blobs, quick, tiny_net
 from cleanlab.classification import CleanLearning
 from scipy import sparse
 from sklearn import config_context
@@ -135,6 +135,15 @@ def test_a_net_behind_names_of_classes(scaled):
     if scaled:
         assert model.score(X, Y) > 0.8
         assert len(net.steps) == 2, "the pipeline given stays as it is"
+
+
+def test_a_net_has_outputs_for_classes_that_some_fits_do_not_see():
+    """Of two rows of a class, folds left out two at a time leave none."""
+    rare = np.where(np.arange(len(Y)) < 2, "yak", Y)
+    net = tiny_net(n_classes=4, train_split=None)
+    clf = quick(4, 4, noise_aux=net, imb_aux=net, cv=3, refine=True).fit(X, rare)
+    assert clf.noise_aux_proba_.shape == (len(Y), 4)
+    np.testing.assert_allclose(clf.noise_aux_proba_.sum(axis=1), 1, rtol=1e-5)
 
 
 def test_stacking_says_only_after_its_fit_that_it_gives_probabilities():

@@ -262,6 +262,11 @@ def test_sample_weight(weight, message):
         quick().fit(X, Y, sample_weight=weight)
 
 
+def test_weights_whose_sum_is_infinite():
+    clf = quick().fit(X, Y, sample_weight=np.full(len(Y), 1e308))
+    np.testing.assert_allclose(clf.predict_proba(X), quick().fit(X, Y).predict_proba(X), atol=1e-6)
+
+
 @pytest.mark.parametrize(
     "auxiliary, name", [(Oracle(np.asarray), "Oracle"), (tiny_net(), ".class 'skorch")]
 )

@@ -126,6 +126,18 @@ def test_given_class_shares_are_met(shares):
     np.testing.assert_allclose(clf.surrogate_labels_.mean(axis=0), [0.5, 0.3, 0.2], atol=1e-5)
 
 
+@pytest.mark.parametrize("prior_correction", [True, False])
+def test_class_shares_that_are_dropped_say_nothing_to_the_prediction(prior_correction):
+    def fit(**params):
+        clf = quick(relaxation=0, prior_correction=prior_correction, combine=False, **params)
+        return clf.fit(X, Y)
+
+    asked = fit(class_marginal=[0.01, 0.01, 0.98])
+    np.testing.assert_allclose(asked.predict_proba(X), fit().predict_proba(X), atol=1e-6)
+    shares = asked.surrogate_labels_.mean(axis=0)
+    np.testing.assert_allclose(asked.class_marginal_, shares, atol=0.1)
+
+
 def test_relaxation_goes_from_the_evidence_to_the_class_shares():
     shares = np.array([0.2, 0.2, 0.6])
     gaps = [

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import sklearn
 from scipy import sparse
+from sklearn.datasets import make_classification
 from sklearn.ensemble import ExtraTreesClassifier
 from sklearn.metrics import balanced_accuracy_score
 
@@ -28,6 +29,19 @@ def test_the_columns_that_matter_are_found_among_many_that_do_not():
         model = prepare(classifier, np.random.RandomState(0)).fit(X[train], given)
         scores.append(balanced_accuracy_score(true[test], model.predict(X[test])))
     assert scores[1] > scores[0] + 0.05
+
+
+def test_weights_count_in_probabilities_of_rows_left_out_as_they_do_in_fits(monkeypatch):
+    X, y = make_classification(
+        240, 5, n_informative=4, n_redundant=0, n_classes=3, n_clusters_per_class=1, random_state=0
+    )
+    weight = np.where(y == 1, 20.0, 1.0)
+    clf = DSinkClassifier(cv=3, refine=False, random_state=0)
+    at_once = clf.fit(X, y, weight).imb_aux_proba_
+    monkeypatch.setattr("sklearn_dsink.crossfit.leaves_out", lambda template: False)
+    fitted_anew = clf.fit(X, y, weight).imb_aux_proba_
+    assert np.abs(at_once - fitted_anew).mean() < 0.05
+    np.testing.assert_allclose(at_once.mean(axis=0), fitted_anew.mean(axis=0), atol=0.05)
 
 
 def test_trees_of_a_narrow_table_look_at_more_than_the_root_of_its_columns():

@@ -187,6 +187,17 @@ def test_kernel_classifier_leaves_rows_out_as_a_fit_without_them_would():
         np.testing.assert_allclose(proba, again, atol=1e-6)
 
 
+def test_of_many_parts_each_is_left_out_as_of_few(monkeypatch):
+    rows, y = load_wine(return_X_y=True)
+    weight = np.random.default_rng(0).uniform(0.5, 2, size=len(y))
+    parts = [np.arange(k, len(y), 20) for k in range(20)] + [np.arange(30)]
+    clf = KernelClassifier(random_state=0).fit(rows, y, weight)
+    expected = clf.leave_out_proba(rows, y, parts, weight)
+    monkeypatch.setattr(_kernel_classifier, "_KEPT_SUMS", 10)
+    for few, many in zip(expected, clf.leave_out_proba(rows, y, parts, weight), strict=True):
+        np.testing.assert_allclose(many, few, atol=1e-8)
+
+
 def test_kernel_classifier_predicts_rows_of_no_weight_that_it_leaves_out():
     rows, y = load_wine(return_X_y=True)
     weight = np.ones(len(y))

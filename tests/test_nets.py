@@ -54,6 +54,12 @@ def test_an_outlier_does_not_drown_the_other_features():
     assert huge.abs().max() < 10
 
 
+def test_values_whose_square_is_infinite_are_far_away_too():
+    net = TabularNet(2, 3, center=[0.0, 0.0], scale=[1e-3, 1.0]).eval()
+    logits = net(torch.tensor([[far, 0.0] for far in (1e15, 1e20, 1e36, torch.inf)]))
+    torch.testing.assert_close(logits, logits[:1].expand_as(logits))
+
+
 def test_standardisation_travels_with_the_state():
     net = TabularNet(2, 2, center=[1.0, 2.0], scale=[3.0, 4.0])
     fresh = TabularNet(2, 2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from _quick import make_blobs, quick
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.datasets import load_digits
@@ -105,6 +106,20 @@ def test_where_nothing_can_be_fitted_again_no_pairs_of_folds_are_left_out(monkey
     clf = DSinkClassifier(KNeighborsClassifier(), KNeighborsClassifier(3), cv=4, refine=True)
     clf.fit(X, GIVEN)
     assert len(fits) == 2 * (1 + 4)
+
+
+def test_given_folds_of_which_two_weigh_something_are_two():
+    X, y, _ = make_blobs()
+    groups = np.arange(len(y)) % 3
+    folds = [(np.flatnonzero(groups != k), np.flatnonzero(groups == k)) for k in range(3)]
+    clf = quick(cv=folds, refine=True).fit(X, y, sample_weight=(groups < 2).astype(float))
+    assert clf.score(X, y) > 0.8
+
+
+def test_what_predicts_keeps_no_training_rows():
+    X, y, _ = make_blobs()
+    kept = quick(refine=True).fit(X, y)._experts.label_model.posterior
+    assert kept.base is None or kept.base.size == 0
 
 
 def test_only_what_takes_weights_and_is_not_frozen_is_fitted_again():

@@ -6,8 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from imblearn.pipeline import Pipeline as ImbalancedPipeline
+from scipy import sparse
+from sklearn.compose import ColumnTransformer
 from sklearn.naive_bayes import GaussianNB
-from sklearn.pipeline import Pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_dsink import DSinkClassifier
@@ -35,7 +38,7 @@ def n_encoder_fits(monkeypatch):
     fits, fit_transform = [], TabularEncoder.fit_transform
 
     def counted(self, X, y=None):
-        fits.append(len(X))
+        fits.append(X.shape[0])
         return fit_transform(self, X, y)
 
     monkeypatch.setattr(TabularEncoder, "fit_transform", counted)
@@ -90,6 +93,26 @@ def test_a_pipeline_of_ones_own_comes_back_whole(pipeline, n_encoder_fits):
     np.testing.assert_allclose(
         clf.noise_aux_.predict_proba(X), own.fit(X, y).predict_proba(X), atol=1e-6
     )
+
+
+def test_wide_sparse_rows_are_projected_once_and_trees_see_their_components(n_encoder_fits):
+    rng = np.random.default_rng(0)
+    y = rng.integers(2, size=300)
+    X = sparse.random(300, 2000, density=0.02, format="lil", random_state=0)
+    X[:, :40] = (rng.random((300, 40)) < 0.1 + 0.3 * y[:, None]).astype(float)
+    X = sparse.csr_array(X)
+    clf = small(refine=False).fit(X, y)
+    assert n_encoder_fits == [300]
+    assert clf.noise_aux_[0] is clf.encoder_
+    assert clf.noise_aux_[-1].max_features == 16, "the root of 256, not of 2,000"
+    assert clf.score(X, y) > 0.9
+
+
+def test_steps_that_ask_for_frames_get_them():
+    X, y = mixed_table()
+    columns = ColumnTransformer([("scaled", StandardScaler(), ["size"])], remainder="passthrough")
+    own = make_pipeline(TabularEncoder(), columns, GaussianNB()).set_output(transform="pandas")
+    assert small(noise_aux=own, refine=False).fit(X, y).score(X, y) > 0.8
 
 
 def test_rows_of_no_weight_have_no_say_in_the_columns():

@@ -7,6 +7,7 @@ import signal
 import zipfile
 
 import numpy as np
+import pandas as pd
 import pytest
 from _quick import make_blobs, quick, tiny_net
 from safetensors.torch import load
@@ -81,6 +82,16 @@ def test_the_target_goes_on_from_its_weights_and_its_optimizers_state():
         for fitted in (model, whole)
     ]
     assert steps[0] == steps[1] == {20 * 4}
+
+
+def test_relaxed_shares_are_asked_for_again_and_rows_go_by_their_new_names():
+    shares = [0.2, 0.3, 0.5]
+    frame = pd.DataFrame(X, index=[f"a{i}" for i in range(len(X))])
+    model = quick(warm_start=True, relaxation=1.0, class_marginal=shares).fit(frame, Y)
+    once = model.surrogate_labels_.mean(axis=0)
+    model.fit(frame.set_axis([f"b{i}" for i in range(len(X))]), Y)
+    np.testing.assert_allclose(model.surrogate_labels_.mean(axis=0), once, atol=0.05)
+    assert model.label_issues().index.str.startswith("b").all()
 
 
 def test_the_epochs_to_come_are_those_of_the_target_given():

@@ -44,6 +44,10 @@ _SPANNING = 4
 # Slopes that the weight of a column is the mean of: as many rows as classes leave room for.
 _SLOPES = 16_384
 
+# Sums over rows that are kept where rows are left out; of more parts each has its own taken off
+# the sum of all.
+_KEPT_SUMS = 64
+
 # Added to the kernel's diagonal of ones, so that landmarks close together do no harm.
 _JITTER = 1e-7
 # Standard deviations beyond which a value is far from all others, and no more.
@@ -247,19 +251,22 @@ class KernelClassifier(ClassifierMixin, BaseEstimator):
             left_out[part, number] = True
         kinds, kind = np.unique(left_out, axis=0, return_inverse=True)
         penalty = self.alpha_ * self._kernel_among(self.landmarks_)
-        sums = [
-            normal_equations(
-                with_constant(self._blocks(rows[kind == k], self.landmarks_)),
-                targets[kind == k],
-                weight[kind == k],
-            )
-            for k in range(len(kinds))
-        ]
+
+        def add_up(k: int) -> FloatArray:
+            some, blocks = kind == k, self._blocks(rows[kind == k], self.landmarks_)
+            return np.hstack(normal_equations(with_constant(blocks), targets[some], weight[some]))
+
+        few = len(kinds) <= _KEPT_SUMS
+        sums = [add_up(k) for k in range(len(kinds))] if few else []
+        total = np.zeros(()) if few else sum(map(add_up, range(len(kinds))), np.zeros(()))
         probas = []
         for number, part in enumerate(parts):
-            others = [sums[k] for k in np.flatnonzero(~kinds[:, number])]
-            gram = np.sum([each for each, _ in others], axis=0)
-            moments = np.sum([each for _, each in others], axis=0)
+            own = kinds[:, number]
+            if few:
+                others = sum((sums[k] for k in np.flatnonzero(~own)), np.zeros(()))
+            else:
+                others = total - sum(map(add_up, np.flatnonzero(own).tolist()), np.zeros(()))
+            gram, moments = np.split(others, [len(self.landmarks_) + 1], axis=1)
             mean = moments[-1] / max(gram[-1, -1], np.finfo(np.float64).tiny)
             centered = moments[:-1] - np.outer(gram[:-1, -1], mean)
             coef = solve_ridge(gram[:-1, :-1].copy(), centered, penalty, self.alpha_ * _JITTER)
