@@ -23,6 +23,7 @@ from skorch.dataset import Dataset
 from skorch.helper import predefined_split
 
 from ._interrupts import train_net
+from ._label_scores import score_by_labels
 from ._loss_epochs import LossEpochs
 from ._seeding import seeded
 from .losses import SampleLoss, WeightedMean
@@ -240,14 +241,17 @@ class BaseNetClassifier(ClassifierMixin, BaseEstimator):
         net = make_net(X.shape[1], n_classes, **(options | self._net_options()))
         with few_threads(X.shape[1], self.hidden_layer_sizes, net.batch_size):
             try:
+                score_by_labels(net.initialize())
                 train_net(net, X, target)
             except torch.cuda.OutOfMemoryError as error:
                 raise ValueError(
                     f"Out of memory on device={self.device!r}: {error}. Lower batch_size "
                     f"(now {net.batch_size})."
                 ) from error
-        # What only the training needs: the rows held back, and who looked at them.
+        # What only the training needs: the rows held back, who looked at them, and all of y, which
+        # is what skorch finds as classes.
         net.train_split = None
+        del net.classes_inferred_
         net.callbacks = [callback for callback in net.callbacks if callback not in own + last]
         net.callbacks_ = [callback for callback in net.callbacks_ if callback not in own + last]
         self.net_ = net

@@ -31,11 +31,10 @@ def train_net(net: NeuralNet, X: Any, y: Any) -> None:
     Parameters
     ----------
     net : NeuralNet
-        Initialized anew.
+        Initialized.
     X, y : object
         As ``fit`` takes them.
     """
-    net.initialize()
     net.notify("on_train_begin", X=X, y=y)
     with ended_by_callbacks():
         net.fit_loop(X, y)

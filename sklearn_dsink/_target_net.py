@@ -7,19 +7,22 @@ is given the user's, as codes.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from sklearn.base import clone
 from skorch import NeuralNetClassifier
-from skorch.callbacks import BatchScoring, EpochScoring
 from skorch.dataset import ValidSplit
-from skorch.utils import to_numpy
 from torch import nn
 from torch.utils.data import DataLoader
 
+from ._label_scores import scores_labels
 from .iterators import TensorIterator
+from .nets import softmax_of_logits
+
+# What a user's options of a loader may be for ours to do the same, faster.
+_OUR_OPTIONS = {"batch_size", "shuffle", "drop_last"}
 
 
 @dataclass
@@ -29,12 +32,14 @@ class _SplitByLabel:
     split: Any
 
     def __call__(self, dataset: Any, y: Any = None, **params: Any) -> Any:
-        return self.split(dataset, y["label"], **params)
-
-
-def given_labels(target: Any) -> Any:
-    """Give the labels of a batch, or of all rows, as a scorer wants them."""
-    return to_numpy(target["label"])
+        train, valid = self.split(dataset, y["label"], **params)
+        if valid and not isinstance(valid[0][1], Mapping):
+            raise ValueError(
+                "target: its train_split gives rows of its own as the validation part, which have "
+                "no surrogate labels for its valid_loss. Hold back some of the training rows "
+                "instead, by train_split=skorch.dataset.ValidSplit(...)."
+            )
+        return train, valid
 
 
 def module_outputs(net: NeuralNetClassifier) -> str:
@@ -43,22 +48,10 @@ def module_outputs(net: NeuralNetClassifier) -> str:
     return "proba" if issubclass(criterion, nn.NLLLoss) else "logits"
 
 
-def _scores_labels(callback: Any) -> bool:
-    return isinstance(callback, EpochScoring | BatchScoring)
-
-
-def score_by_labels(net: NeuralNetClassifier) -> None:
-    """Let the callbacks of an initialized net score it by the given labels."""
-    for _, callback in net.callbacks_:
-        if _scores_labels(callback) and callback.target_extractor is to_numpy:
-            callback.target_extractor = given_labels
-
-
 def _watches_validation(net: NeuralNetClassifier) -> bool:
     callbacks = [c[1] if isinstance(c, tuple) else c for c in net.callbacks or []]
     return any(
-        str(getattr(c, "monitor", "")).startswith("valid")
-        or (_scores_labels(c) and not c.on_train)
+        str(getattr(c, "monitor", "")).startswith("valid") or (scores_labels(c) and not c.on_train)
         for c in callbacks
     )
 
@@ -79,9 +72,9 @@ def _train_split(net: NeuralNetClassifier) -> Any:
 
 
 def prepare_net(
-    net: NeuralNetClassifier, criterion: Callable[[], nn.Module]
+    net: NeuralNetClassifier, criterion: Callable[[], nn.Module], n_classes: int
 ) -> NeuralNetClassifier:
-    """Clone a skorch classifier and give the clone our criterion and fast loaders.
+    """Clone a skorch classifier and give the clone our criterion, label codes and fast loaders.
 
     Parameters
     ----------
@@ -89,11 +82,18 @@ def prepare_net(
         Unfitted or fitted; stays as it is.
     criterion : callable
         Makes the loss of the clone.
+    n_classes : int
+        Number of classes, which are codes to the clone.
 
     Returns
     -------
     net : NeuralNetClassifier
         Unfitted.
+
+    Raises
+    ------
+    ValueError
+        If workers of its loaders are to persist.
     """
     copy = clone(net)
     own = sorted(name for name in vars(copy) if name.startswith("criterion__"))
@@ -106,8 +106,20 @@ def prepare_net(
         )
         for name in own:
             delattr(copy, name)
-    copy.set_params(criterion=criterion, train_split=_train_split(net))
+    copy.set_params(
+        criterion=criterion, train_split=_train_split(net), classes=list(range(n_classes))
+    )
+    # skorch infers it from the criterion, which is ours now.
+    if copy.predict_nonlinearity == "auto" and module_outputs(net) == "logits":
+        copy.set_params(predict_nonlinearity=softmax_of_logits)
     for loader in ("iterator_train", "iterator_valid"):
-        if getattr(copy, loader) is DataLoader:
+        options = copy.get_params_for(loader)
+        if options.get("persistent_workers"):
+            raise ValueError(
+                f"target: with {loader}__persistent_workers=True its workers keep the first "
+                "surrogate labels, which are renewed as the net learns. Leave it out: workers "
+                "then start anew with each epoch."
+            )
+        if getattr(copy, loader) is DataLoader and options.keys() <= _OUR_OPTIONS:
             copy.set_params(**{loader: TensorIterator})
     return copy

@@ -60,7 +60,7 @@ class NetClassifier(BaseNetClassifier):
         Epochs to wait for a better validation loss.
 
     callbacks : list of skorch callbacks or None, default=None
-        Copied and added to the net's own.
+        Copied and added to the net's own. Scoring ones are given label codes 0..n_classes-1.
 
     device : str, default="cpu"
         Where to train, as torch names it.

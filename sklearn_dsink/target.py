@@ -23,11 +23,12 @@ from torch import Tensor, nn
 
 from ._arrays import FloatArray
 from ._interrupts import ended_by_callbacks
+from ._label_scores import score_by_labels
 from ._loss_epochs import LossEpochs
 from ._precision import check_scales
 from ._progress import EpochProgress
 from ._seeding import seeded
-from ._target_net import module_outputs, prepare_net, score_by_labels
+from ._target_net import module_outputs, prepare_net
 from .checkpoint import EpochOpening, TargetKeeper
 from .losses import SampleLoss
 from .nets import TabularNet, threads_for
@@ -345,6 +346,7 @@ def _train(
         net.fit_loop(X, target, epochs=net.max_epochs - n_done)
     net.notify("on_train_end", X=X, y=target)
     net.callbacks_ = own_callbacks  # ours hold the training data, and are done
+    vars(net).pop("classes_inferred_", None)  # as skorch finds them, they are all of y
 
 
 def fit_target(
@@ -408,8 +410,7 @@ def fit_target(
     else:
         base_loss = _prepared(base_loss, counts, len(y))
         criterion = partial(DistillationLoss, alpha, base_loss, log_prior, module_outputs(net))
-        fitted = prepare_net(net, criterion)
-    fitted.classes_inferred_ = np.arange(surrogate.shape[1])  # of a dict, skorch finds none
+        fitted = prepare_net(net, criterion, surrogate.shape[1])
     renewal = RenewSurrogate(renew, X, surrogate, warmup, every) if alpha > 0 else None
     target = {
         "label": np.asarray(y, dtype=np.int64),

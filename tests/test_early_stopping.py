@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 from _quick import make_blobs, quick, tiny_net
 from scipy.special import log_softmax
+from sklearn.metrics import log_loss, roc_auc_score
 from sklearn.model_selection import PredefinedSplit
 from skorch.callbacks import BatchScoring, Callback, EarlyStopping, EpochScoring
-from skorch.dataset import ValidSplit
+from skorch.dataset import Dataset, ValidSplit
+from skorch.helper import predefined_split
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -49,7 +51,9 @@ def test_valid_loss_is_the_cross_entropy_to_the_latest_surrogate_rows_held_back(
     surrogate = rng.dirichlet(np.ones(3), len(X)).astype(np.float32)
     Watch.surrogate = surrogate  # on the class, for the net is cloned
     Watch.expected.clear()
-    loaders = {} if loader is None else {"iterator_train": loader, "iterator_valid": loader}
+    # An option that ours does not have keeps torch's.
+    names = [] if loader is None else ["iterator_train", "iterator_valid"]
+    loaders = {f"{name}__num_workers": 0 for name in names}
     fitted = fit_target(
         held_back(max_epochs=4, callbacks=[Watch()], batch_size=7, **loaders),
         X,
@@ -147,6 +151,31 @@ def test_scoring_callbacks_score_by_the_given_labels(callback):
     assert history[-1]["found"] > 0.6
     if not getattr(callback, "on_train", False):
         assert history[-1]["found"] == pytest.approx(history[-1]["valid_acc"])
+
+
+@pytest.mark.parametrize(
+    ("scoring", "score", "n_classes"),
+    [
+        ("neg_log_loss", lambda y, proba: -log_loss(y, proba), 3),
+        ("roc_auc_ovr", lambda y, proba: roc_auc_score(y, proba, multi_class="ovr"), 3),
+        ("roc_auc", lambda y, proba: roc_auc_score(y, proba[:, 1]), 2),
+    ],
+)
+def test_scoring_callbacks_may_ask_for_probabilities(scoring, score, n_classes):
+    callback = EpochScoring(scoring, name="found", lower_is_better=False)
+    net = held_back(module__n_classes=n_classes, max_epochs=5, callbacks=[callback])
+    labels = np.minimum(Y, n_classes - 1)
+    model = quick(target=net).fit(X, labels)
+    proba = model.target_.predict_proba(X[HELD])
+    assert model.history_[-1]["found"] == pytest.approx(score(labels[HELD], proba))
+
+
+@pytest.mark.parametrize("watched", [True, False])
+def test_rows_of_ones_own_cannot_be_the_part_held_back(watched):
+    callbacks = [EarlyStopping("valid_loss")] if watched else []
+    net = tiny_net(train_split=predefined_split(Dataset(X, Y)), callbacks=callbacks)
+    with pytest.raises(ValueError, match=r"no surrogate labels.*ValidSplit\(\.\.\.\)"):
+        quick(target=net).fit(X, Y)
 
 
 def test_the_default_split_counts_where_a_callback_scores_it():

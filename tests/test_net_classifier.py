@@ -18,7 +18,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, cross_val_score, train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from skorch.callbacks import Callback, EpochTimer
+from skorch.callbacks import BatchScoring, Callback, EpochScoring, EpochTimer
 
 from sklearn_dsink import NetClassifier, _base_net
 from sklearn_dsink._base_net import StopAfter
@@ -219,6 +219,34 @@ def test_callbacks_are_copied_and_may_stop_training(iris):
     clf = NetClassifier(**QUICK, callbacks=[callback]).fit(*iris)
     assert clf.n_iter_ == 1
     assert not hasattr(callback, "seen_")
+
+
+@pytest.mark.parametrize(
+    ("callback", "params"),
+    [
+        (EpochScoring("accuracy", on_train=True, name="found"), {}),
+        (EpochScoring("accuracy", on_train=True, name="found", use_caching=False), {}),
+        (EpochScoring("accuracy", name="found"), {"early_stopping": True}),
+        (EpochScoring("accuracy", name="found", use_caching=False), {"early_stopping": True}),
+        (EpochScoring("roc_auc_ovr", name="found"), {"early_stopping": True}),
+        (BatchScoring("accuracy", on_train=True, name="found"), {}),
+        (BatchScoring("accuracy", name="found"), {"early_stopping": True}),
+    ],
+)
+def test_scoring_callbacks_score_by_the_given_labels(callback, params, iris):
+    X, y = iris
+    names = np.array(["setosa", "versicolor", "virginica"])
+    clf = NetClassifier(**QUICK, **params, callbacks=[callback]).fit(X, names[y])
+    assert clf.history_[-1]["found"] > 0.7
+    clf.net_.partial_fit(X, y)  # labels alone, as skorch has them
+    assert len(clf.net_.history) > clf.n_iter_
+
+
+def test_a_fitted_net_forgets_the_labels(iris):
+    X, y = iris
+    clf = NetClassifier(**QUICK).fit(X, y)
+    assert np.asarray(y, dtype=np.int64).tobytes() not in pickle.dumps(clf)
+    np.testing.assert_array_equal(clf.net_.classes_, [0, 1, 2])
 
 
 def test_callbacks_may_stop_training_amid_an_epoch(iris):

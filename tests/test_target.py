@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import gc
+import pickle
 import signal
 import weakref
 
 import numpy as np
 import pytest
 import torch
-from _quick import make_blobs, tiny_net
+from _quick import make_blobs, quick, tiny_net
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import log_softmax, softmax
 from skorch import NeuralNetClassifier
 from skorch.callbacks import Callback, EarlyStopping
 from torch import nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, RandomSampler
 
 from sklearn_dsink import NetClassifier
-from sklearn_dsink._target_net import module_outputs, prepare_net
+from sklearn_dsink._target_net import module_outputs
 from sklearn_dsink.defaults import default_target
 from sklearn_dsink.iterators import TensorIterator
 from sklearn_dsink.losses import GCE, LDAM, ClassBalanced, CrossEntropy
@@ -212,20 +213,73 @@ def test_the_net_given_stays_as_it_is():
     assert torch.equal(module.weight, weights), "a module given as an instance is not trained"
 
 
-def test_only_untouched_loaders_are_replaced():
-    class Loader(DataLoader):
-        pass
-
-    def criterion():
-        return DistillationLoss(1.0, None)
-
-    assert prepare_net(tiny_net(), criterion).iterator_train is TensorIterator
-    assert prepare_net(tiny_net(iterator_train=Loader), criterion).iterator_train is Loader
+class Loader(DataLoader):
+    """A loader of one's own."""
 
 
-def test_a_loader_of_the_nets_own_works():
-    net, _, _ = train(tiny_net(iterator_train=DataLoader, iterator_valid=DataLoader))
-    assert np.isfinite(net.history[:, "train_loss"]).all()
+def collate(rows):
+    return torch.utils.data.default_collate(rows)
+
+
+@pytest.mark.parametrize(
+    ("params", "expected"),
+    [
+        ({"iterator_train__drop_last": True, "iterator_train__batch_size": 50}, TensorIterator),
+        ({"iterator_train": Loader}, Loader),
+        ({"iterator_train__num_workers": 0}, DataLoader),
+        ({"iterator_train__collate_fn": collate}, DataLoader),
+        (
+            {"iterator_train__sampler": RandomSampler(X), "iterator_train__shuffle": None},
+            DataLoader,
+        ),
+    ],
+    ids=["ours can do the same", "another class", "workers", "collate_fn", "sampler"],
+)
+def test_a_loader_stays_where_ours_cannot_do_the_same(params, expected):
+    net, surrogate, _ = train(tiny_net(max_epochs=30, lr=0.1, **params), base_loss=None)
+    assert net.iterator_train is expected
+    assert net.iterator_valid is TensorIterator
+    assert (surrogate[:, 0] == 1).all()
+    found = log_probabilities(net, X, corrected=True).argmax(axis=1)
+    assert (found == 0).mean() > 0.9, "what it was taught by the renewed rows"
+
+
+@pytest.mark.parametrize("loader", ["iterator_train", "iterator_valid"])
+def test_workers_that_would_keep_the_first_surrogate_rows_are_refused(loader):
+    options = {f"{loader}__num_workers": 1, f"{loader}__persistent_workers": True}
+    with pytest.raises(ValueError, match=rf"target: with {loader}__persistent_workers=True"):
+        train(tiny_net(**options))
+
+
+@pytest.mark.parametrize(
+    "params", [{}, {"module__softmax": True, "criterion": nn.NLLLoss}], ids=["logits", "proba"]
+)
+def test_the_classes_of_a_users_net_are_codes_and_its_outputs_probabilities(params):
+    target = tiny_net(classes=["a", "b", "c"], **params)
+    model = quick(target=target, warm_start=True).fit(X, np.array(["x", "y", "z"])[Y])
+    for _ in range(2):
+        np.testing.assert_array_equal(model.target_.classes_, [0, 1, 2])
+        proba = model.target_.predict_proba(X)
+        expected = np.exp(log_probabilities(model.target_, X, corrected=False))
+        np.testing.assert_allclose(proba, expected, atol=1e-6)
+        model.fit(X, np.array(["x", "y", "z"])[Y])
+
+
+def test_a_nonlinearity_of_ones_own_stays():
+    net, _, _ = train(tiny_net(predict_nonlinearity=None))
+    assert net.predict_nonlinearity is None
+
+
+@pytest.mark.parametrize(
+    "net", [tiny_net(), default_target(X, 3).set_params(max_epochs=1)], ids=["own", "default"]
+)
+def test_the_training_data_do_not_travel_in_a_fitted_net(net):
+    net, _, _ = train(net)
+    for _ in range(2):
+        data = pickle.dumps(net)
+        assert Y.tobytes() not in data
+        np.testing.assert_array_equal(pickle.loads(data).classes_, [0, 1, 2])
+        train(net, further=True)
 
 
 class Interrupt(Callback):

@@ -135,5 +135,5 @@ def train_head(
         verbose=net.verbose,
         **options,
     )
-    train_net(trainer, features, codes)
+    train_net(trainer.initialize(), features, codes)
     return plain_history(trainer)
