@@ -152,6 +152,12 @@ class BaseNetClassifier(ClassifierMixin, BaseEstimator):
         ValueError
             When a parameter or the data is not as described, or training diverged.
         """
+        sizes = tuple(self.hidden_layer_sizes)
+        if not all(isinstance(size, Integral) and size > 0 for size in sizes):
+            raise ValueError(
+                f"The 'hidden_layer_sizes' parameter of {type(self).__name__} must hold whole "
+                f"numbers > 0. Got {sizes} instead."
+            )
         X, y = validate_data(self, X, y, accept_sparse="csr", dtype=np.float32)
         check_classification_targets(y)
         self.classes_, codes = np.unique(y, return_inverse=True)

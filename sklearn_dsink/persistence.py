@@ -29,6 +29,7 @@ from skorch.history import History
 
 from ._files import replacing
 from ._net_states import load_states, states, steppers
+from ._quiet import without_warnings
 from ._saved_pandas import SavedIndex as SavedIndex  # files of version 1 look here for these two
 from ._saved_pandas import SavedPandas, saved_form
 from ._saved_pandas import SavedSeries as SavedSeries
@@ -186,7 +187,9 @@ def write_model(model: Any, path: str | os.PathLike[str]) -> list[str]:
     tensors: dict[str, torch.Tensor] = {}
     bare = _without_tensors(model, tensors)
     try:
-        structure = sio.dumps(bare)
+        # Before 2.3 numpy takes the dtype of unpickled dates for one with notes of its own.
+        with without_warnings("metadata on a dtype", UserWarning):
+            structure = sio.dumps(bare)
     except UnsupportedTypeException as error:
         raise ValueError(f"The model cannot be saved: {error}") from error
     header = {"format": _FORMAT, "version": _VERSION}

@@ -259,7 +259,7 @@ def log_probabilities(
     Raises
     ------
     ValueError
-        If an output is NaN or infinite.
+        If an output is NaN or infinite, or rows are left out.
     """
     log_proba: FloatArray = np.empty((0, 0), dtype=np.float32) if out is None else out
     done = bad = 0
@@ -272,6 +272,11 @@ def log_probabilities(
         done += len(part)
         if not torch.isfinite(part.sum()):  # in half the time of asking every entry
             bad += int((~torch.isfinite(part).all(dim=1)).sum())
+    if done != get_len(X):
+        raise ValueError(
+            f"target: its iterator_valid gave {done} of {get_len(X)} rows. It has to give each "
+            "row once, in order: without drop_last and sampler."
+        )
     if bad:
         raise ValueError(
             f"target: its outputs for {bad} of {len(log_proba)} rows are NaN or infinite. Lower "

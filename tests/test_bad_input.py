@@ -239,6 +239,12 @@ def test_target_that_fails_in_training():
     assert isinstance(caught.value.__cause__, RuntimeError)
 
 
+def test_target_that_leaves_rows_out_when_it_predicts():
+    net = tiny_net(iterator_valid__drop_last=True, train_split=None)
+    with pytest.raises(ValueError, match=r"target: its iterator_valid gave 96 of 102 rows"):
+        quick(target=net).fit(X, Y)
+
+
 def test_target_that_diverges():
     with pytest.raises(ValueError, match=r"target.*NaN.*learning rate"):
         quick(target=tiny_net(lr=1e30)).fit(X, Y)

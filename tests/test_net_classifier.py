@@ -358,6 +358,8 @@ def test_cross_validation_in_processes(iris):
         ("numeric_embedding", "periodic"),
         ("validation_fraction", 0),
         ("class_weight", "inverse"),
+        ("hidden_layer_sizes", (-1,)),
+        ("hidden_layer_sizes", (6.5,)),
         ("random_state", "lucky"),
         ("hidden_layer_sizes", 64),
     ],
