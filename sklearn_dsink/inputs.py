@@ -62,8 +62,8 @@ def validate_features(estimator: Any, X: Any, *, reset: bool) -> Any:
     Returns
     -------
     X : {ndarray, csr_matrix, dataframe}
-        A data frame comes back as it is, anything else, tensors in host memory included, as a
-        numeric array or CSR matrix.
+        A data frame comes back as it is, but without names where fit has seen none; anything else,
+        tensors in host memory included, as a numeric array or CSR matrix.
 
     Raises
     ------
@@ -110,6 +110,9 @@ def validate_features(estimator: Any, X: Any, *, reset: bool) -> Any:
                 f"Input X contains infinity in column {name!r} (first in row {row}). "
                 "Replace infinite values, for instance by NaN, which counts as missing."
             )
+    if not reset and names is None and isinstance(X, pd.DataFrame):
+        # That fit has seen no names is said above, and need not be by all that read X after it.
+        return X.set_axis(range(X.shape[1]), axis=1)
     return X
 
 

@@ -6,13 +6,14 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
-from _quick import needs_polars_names
+from _quick import make_blobs, needs_polars_names
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from scipy import sparse
 from sklearn.base import BaseEstimator
 
+from sklearn_dsink import DSinkClassifier
 from sklearn_dsink.inputs import TabularEncoder, validate_features
 
 
@@ -177,6 +178,16 @@ def test_frames_stay_frames_and_arrays_become_numbers():
     frame = mixed()
     assert validate_features(BaseEstimator(), frame, reset=True) is frame
     assert validate_features(BaseEstimator(), [[1, 2]], reset=True).shape == (1, 2)
+
+
+def test_names_that_fit_has_not_seen_are_told_of_once():
+    X, y, _ = make_blobs()
+    clf = DSinkClassifier(cv=2, random_state=0).fit(X, y)
+    frame = pd.DataFrame(X, columns=["a", "b", "c", "d"])
+    with pytest.warns(UserWarning, match="X has feature names, but DSinkClassifier") as caught:
+        proba = clf.predict_proba(frame)
+    assert len(caught) == 1
+    np.testing.assert_allclose(proba, clf.predict_proba(X), atol=1e-6)
 
 
 @pytest.mark.parametrize("library", [pd.DataFrame, pl.DataFrame])
