@@ -10,7 +10,7 @@ from scipy import sparse
 from sklearn.utils import gen_batches
 
 from ._arrays import empty_beside
-from ._columns import column_values, is_frame, read_numbers, with_columns
+from ._columns import column_values, is_category, is_frame, read_numbers, with_columns
 
 # Entries looked at together, so that nothing of the size of X is made on the way.
 _BLOCK_SIZE = 2**18
@@ -60,7 +60,7 @@ def learn_shift(X: Any) -> npt.NDArray[np.float64] | None:
     if sparse.issparse(X):  # its zeros stay zeros
         return None
     if is_frame(X):
-        ends = [_ends(column_values(X, name)[:, None]) for name in X.columns]
+        ends = [_ends(_measured(X, name)[:, None]) for name in X.columns]
         low, high = np.concatenate(ends, axis=1)
     else:
         low, high = _ends(X)
@@ -72,6 +72,17 @@ def learn_shift(X: Any) -> npt.NDArray[np.float64] | None:
     reach = np.where(narrow, spread / 2, size)
     scale = np.where((reach > 0) & (reach < _SMALLEST), reach, 1.0)
     return np.stack([offset, scale]) if offset.any() or (scale != 1).any() else None
+
+
+def _measured(frame: Any, name: Any) -> npt.NDArray[Any]:
+    """Give a column as numbers where it holds them, if only as objects or texts."""
+    values = column_values(frame, name)
+    if values.dtype.kind not in "OUT" or is_category(frame[name]):
+        return values
+    try:
+        return read_numbers(frame, name)
+    except (TypeError, ValueError):
+        return values
 
 
 def _ends(values: npt.NDArray[Any]) -> npt.NDArray[np.float64]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import date, timedelta
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,9 @@ _MISSING_TEXTS = {
     *("", "?", "...", "null", "none", "na", "n/a", "#na", "#n/a", "#n/a n/a", "<na>", "nat"),
     *("nan", "-nan", "1.#qnan", "-1.#qnan", "1.#ind", "-1.#ind"),
 }
+# What pandas says of objects some of which are texts, and of those some of which are numbers.
+_WITH_TEXTS = {"mixed", "mixed-integer"}
+_WITH_NUMBERS = {"integer", "floating", "boolean", "mixed-integer-float", *_WITH_TEXTS}
 
 
 def is_frame(X: Any) -> bool:
@@ -50,6 +54,14 @@ def read_numbers(frame: Any, name: Any) -> npt.NDArray[np.float64]:
     numbers = pd.to_numeric(pd.Series(values).astype(object), errors="coerce").to_numpy(np.float64)
     _require_read(frame, name, np.isnan(numbers), "number")
     return numbers
+
+
+def names_of_categories(vectorizer: Any, frame: Any) -> set[Any]:
+    """Name the columns that a fitted TableVectorizer took for categories or texts."""
+    kinds = vectorizer.kind_to_columns_
+    measured = {*kinds["numeric"], *kinds["datetime"]}
+    names = zip(vectorizer.feature_names_in_, frame.columns, strict=True)
+    return {name for known, name in names if known not in measured}
 
 
 def require_all_read(vectorizer: Any, frame: Any, encoded: Any) -> None:
@@ -100,6 +112,57 @@ def with_columns(frame: Any, columns: Mapping[Any, Any]) -> Any:
         return frame
     series = [type(frame[name])(name, values) for name, values in columns.items()]
     return frame.with_columns(series)
+
+
+def is_category(column: Any) -> bool:
+    """Whether the type of a column, pandas' or polars', says that its values are categories."""
+    dtype = column.dtype
+    return isinstance(dtype, pd.CategoricalDtype) or type(dtype).__name__ in (
+        "Categorical",
+        "Enum",
+    )
+
+
+def with_named_numbers(frame: Any, names: Collection[Any] = ()) -> Any:
+    """Give a frame in which numbers that are categories are texts, 1 and 1.0 the same one.
+
+    A gap makes 1.0 of all 1 in a column, and a table that is read alone may have numbers where
+    there were texts.
+
+    Parameters
+    ----------
+    frame : dataframe
+        Of pandas or polars.
+    names : collection
+        Columns that are categories whatever they hold now; besides those whose type says so, and
+        those of objects that hold texts too.
+
+    Returns
+    -------
+    frame : dataframe
+    """
+    texts: dict[Any, Any] = {}
+    for name in frame.columns:
+        column = frame[name]
+        if not isinstance(column, pd.Series):  # categories of polars are texts
+            named = name in names and column_values(frame, name).dtype.kind in "iufb"
+        elif is_category(column):
+            named = column.dtype.categories.inferred_type in _WITH_NUMBERS
+        elif column.dtype == object:
+            named = pd.api.types.infer_dtype(column) in _WITH_TEXTS
+        else:
+            named = name in names and column_values(frame, name).dtype.kind in "iufb"
+        if named:
+            values = pd.Series(np.asarray(column, dtype=object)).map(_as_name, na_action="ignore")
+            values = values.where(values.notna(), None).to_numpy()
+            texts[name] = pd.Categorical(values) if is_category(column) else values
+    return with_columns(frame, texts) if texts else frame
+
+
+def _as_name(value: Any) -> Any:
+    if isinstance(value, float | np.floating) and float(value).is_integer():
+        return str(int(value))
+    return str(value) if isinstance(value, Real | np.bool_) else value
 
 
 def with_numpy_times(frame: Any) -> Any:

@@ -24,7 +24,14 @@ from sklearn.utils.validation import _check_feature_names_in, check_is_fitted, v
 from torch.utils.data import Dataset
 
 from ._casting import as_float32, learn_shift, shift_columns, small_blocks
-from ._columns import all_numeric, column_values, require_all_read, with_numpy_times
+from ._columns import (
+    all_numeric,
+    column_values,
+    names_of_categories,
+    require_all_read,
+    with_named_numbers,
+    with_numpy_times,
+)
 from ._columns import is_frame as is_frame  # for other modules too
 
 Float32Array = npt.NDArray[np.float32]
@@ -137,7 +144,7 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
         Whether sparse matrices of at most 512 columns come out as CSR matrices.  All else is
         always dense.
     random_state : int, RandomState instance or None, default=None
-        Seeds the projection of wide sparse matrices.
+        Seeds the projection of wide sparse matrices, and of texts.
 
     Attributes
     ----------
@@ -204,15 +211,20 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
         if not hasattr(self, "_sklearn_output_config"):  # the global one is not for parts of nets
             self.set_output(transform="default")
         X = validate_features(self, X, reset=True)
+        X = with_named_numbers(X) if is_frame(X) else X
         shift = self._shift = learn_shift(X)
         self._vectorizer = self._projection = self._imputer = None
         if is_frame(X) and not all_numeric(X):
-            from skrub import TableVectorizer  # takes seconds to import, and few tables need it
+            from skrub import (  # take seconds, and few tables need it
+                StringEncoder,
+                TableVectorizer,
+            )
 
             # A category that only comes later is a row of zeros; without a dropped column no
             # other is, so that there is nothing to warn of.
             encoder = OneHotEncoder(sparse_output=False, dtype=np.float32, handle_unknown="ignore")
-            self._vectorizer = TableVectorizer(low_cardinality=encoder)
+            texts = StringEncoder(random_state=self.random_state)
+            self._vectorizer = TableVectorizer(low_cardinality=encoder, high_cardinality=texts)
             X = self._vectorizer.fit_transform(with_numpy_times(shift_columns(X, shift)))
             shift = None  # done, and the columns are skrub's now
             if not len(X.columns):
@@ -269,6 +281,9 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
         """
         shift = self._shift
         if self._vectorizer is not None:
+            if not is_frame(X):  # an array, of a table whose categories are numbers
+                X = pd.DataFrame(X, columns=self._vectorizer.feature_names_in_)
+            X = with_named_numbers(X, names_of_categories(self._vectorizer, X))
             encoded = self._vectorizer.transform(with_numpy_times(shift_columns(X, shift)))
             require_all_read(self._vectorizer, X, encoded)
             X, shift = encoded, None
