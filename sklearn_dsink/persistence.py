@@ -24,7 +24,7 @@ from typing import Any
 import torch
 from sklearn.base import BaseEstimator
 from skorch import NeuralNet
-from skorch.callbacks import Callback
+from skorch.callbacks import Callback, LRScheduler
 from skorch.history import History
 
 from ._files import replacing
@@ -347,6 +347,11 @@ def _without_tensors(model: Any, tensors: dict[str, torch.Tensor]) -> Any:
             return SavedTensor(keep(obj))
         if isinstance(obj, NeuralNet):
             return _bare_net(obj, keep, tensors, further=id(obj) in trained_further)
+        if isinstance(obj, LRScheduler) and hasattr(obj, "lr_scheduler_"):
+            # It holds the optimizer, and the next training makes its own.
+            bare = copy.copy(obj)
+            del bare.lr_scheduler_
+            return bare
         if isinstance(obj, BaseEstimator) and getattr(obj, "_warm", None) is not None:
             # The walk comes to the target after its classifier.
             trained_further.add(id(getattr(obj, "target_", None)))

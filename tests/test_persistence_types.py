@@ -13,6 +13,7 @@ from _quick import make_blobs, quick
 from imblearn.ensemble import RUSBoostClassifier
 from sklearn import model_selection
 from sklearn.calibration import CalibratedClassifierCV
+from sklearn.datasets import load_iris
 from sklearn.ensemble import HistGradientBoostingClassifier, StackingClassifier, VotingClassifier
 from sklearn.feature_selection import SelectKBest
 from sklearn.frozen import FrozenEstimator
@@ -31,10 +32,10 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.svm import LinearSVC
-from skorch.callbacks import EarlyStopping
+from skorch.callbacks import EarlyStopping, LRScheduler
 from skorch.dataset import ValidSplit
 
-from sklearn_dsink import DSinkClassifier, persistence
+from sklearn_dsink import DSinkClassifier, NetClassifier, persistence
 from sklearn_dsink.defaults import default_target
 from sklearn_dsink.persistence import TRUSTED_TYPES, load_model, save_model
 
@@ -124,6 +125,17 @@ def test_a_target_that_stops_early_needs_no_further_trust(tmp_path):
     clf = DSinkClassifier(LogisticRegression(), GaussianNB(), target, cv=2, random_state=0)
     loaded = checked(clf.fit(X, Y), tmp_path)
     assert loaded.target.callbacks[-1].sink is print
+
+
+def test_a_net_whose_learning_rate_is_scheduled_is_saved(tmp_path):
+    X, y = load_iris(return_X_y=True)
+    schedule = LRScheduler("StepLR", step_size=2)
+    clf = NetClassifier(max_epochs=3, callbacks=[schedule], random_state=0).fit(X, y)
+    with pytest.warns(UserWarning, match="load_model will refuse it") as caught:
+        path = save_model(clf, tmp_path / "net.dsink")
+    trusted = re.search(r"trusted=\((.*)\)", str(caught[0].message))[1]
+    loaded = load_model(path, trusted=tuple(re.findall(r"'([\w.]+)'", trusted)))
+    np.testing.assert_array_equal(loaded.predict_proba(X), clf.predict_proba(X))
 
 
 def test_trusted_functions_are_known_and_only_compute_or_print():
