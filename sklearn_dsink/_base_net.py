@@ -162,11 +162,14 @@ class BaseNetClassifier(ClassifierMixin, BaseEstimator):
         check_classification_targets(y)
         self.classes_, codes = np.unique(y, return_inverse=True)
         weight = _check_sample_weight(
-            sample_weight, X, dtype=np.float32, ensure_non_negative=True, copy=True
+            sample_weight, X, dtype=np.float64, ensure_non_negative=True, copy=True
         )
-        if self.class_weight is not None:
-            heavy = weight > 0
-            weight[heavy] *= compute_sample_weight(self.class_weight, np.asarray(y)[heavy])
+        weight /= weight.max() or 1.0  # their sum may be infinite
+        if self.class_weight == "balanced":
+            totals = np.bincount(codes, weights=weight)
+            weight *= np.divide(1.0, totals, out=np.zeros_like(totals), where=totals > 0)[codes]
+        elif self.class_weight is not None:
+            weight *= compute_sample_weight(self.class_weight, np.asarray(y))
         used = np.flatnonzero(weight)
         if len(np.unique(codes[used])) < 2:
             raise ValueError(
@@ -178,7 +181,7 @@ class BaseNetClassifier(ClassifierMixin, BaseEstimator):
         seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
         try:
             with seeded(seed):
-                self._fit_net(X, codes, weight / weight.mean(), seed)
+                self._fit_net(X, codes, (weight / weight.mean()).astype(np.float32), seed)
         except BaseException:  # a net that did not go through all of it must not pass for fitted
             self.__dict__.pop("net_", None)
             raise

@@ -19,6 +19,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, column_or_1d
 
 from ._arrays import FloatArray
+from .auxiliaries import request_weights
 from .crossfit import fit_auxiliaries
 from .folds import Fold
 from .probabilities import predict_aligned
@@ -81,7 +82,7 @@ class CorrectedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         return tags
 
     def _get_estimator(self) -> Any:
-        return default_trees() if self.estimator is None else self.estimator
+        return request_weights(default_trees()) if self.estimator is None else self.estimator
 
     def _check_rows(
         self, X: Any, y: Any, sample_weight: Any

@@ -215,7 +215,8 @@ class DSinkParameters(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
                 "alpha=0 with base_loss=None leaves the target nothing to learn. Raise alpha, or "
                 "give a base_loss."
             )
-        if self.prior_correction and isinstance(self.base_loss, LogitAdjusted):
+        parts = self.base_loss.modules() if isinstance(self.base_loss, nn.Module) else ()
+        if self.prior_correction and any(isinstance(part, LogitAdjusted) for part in parts):
             raise ValueError(
                 "base_loss=LogitAdjusted(...) corrects for the class shares, and so does "
                 "prior_correction=True, which would do it twice. Give prior_correction=False, or "

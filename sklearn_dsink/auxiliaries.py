@@ -159,14 +159,22 @@ def accepts_sample_weight(estimator: Any) -> bool:
     """Whether ``fit`` takes ``sample_weight``; a pipeline's answer is its last step's.
 
     Behind a sampler, such as imbalanced-learn's, the rows are others than those weighed.  Voters
-    weigh the rows if all of them do.
+    weigh the rows if all of them do, classifiers that correct another one if that does.
     """
     estimator = _unwrapped(estimator)
     while is_pipeline(estimator):
         if any(hasattr(step, "fit_resample") for _, step in estimator.steps):
             return False
         estimator = estimator.steps[-1][1]
+    inner = _corrected(estimator)
+    if inner is not None:
+        return is_frozen(inner) or accepts_sample_weight(inner)
     return all(has_fit_parameter(part, "sample_weight") for part in _weighed(estimator))
+
+
+def _corrected(estimator: Any) -> Any:
+    """Return the classifier that one of ours corrects, or None."""
+    return estimator._get_estimator() if hasattr(estimator, "_get_estimator") else None
 
 
 def _weighed(estimator: Any) -> list[Any]:
@@ -237,6 +245,8 @@ def request_weights(estimator: Any) -> Any:
     for part in _weighed(last):
         if has_fit_parameter(part, "sample_weight"):
             part.set_fit_request(sample_weight=True)
+    if _corrected(last) is not None and not is_frozen(_corrected(last)):
+        request_weights(_corrected(last))
     return estimator
 
 

@@ -453,6 +453,12 @@ def _fit_offset(log_eta: FloatArray, share: FloatArray, weight: FloatArray) -> F
 
 
 def _some_rows(y: npt.NDArray[np.integer[Any]], n_rows: int) -> npt.NDArray[np.intp]:
-    """Return every k-th row in the order of the classes, which keeps their shares; or all rows."""
+    """Return every k-th row in the order of the classes, which keeps their shares; or all rows.
+
+    Within a class the order is random: every second row may be of another kind.
+    """
     step = -(-len(y) // n_rows)
-    return np.arange(len(y)) if step == 1 else np.argsort(y, kind="stable")[::step]
+    if step == 1:
+        return np.arange(len(y))
+    order = np.random.RandomState(0).permutation(len(y))
+    return order[np.argsort(y[order], kind="stable")][::step]

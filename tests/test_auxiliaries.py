@@ -28,6 +28,8 @@ from sklearn_dsink.auxiliaries import (
     set_missing_random_states,
     weight_parameters,
 )
+from sklearn_dsink.imbalance import PriorCorrectedClassifier
+from sklearn_dsink.noise import NoiseCorrectedClassifier
 
 X, Y, _ = make_blobs(names=["ant", "bee", "cow"])
 
@@ -83,6 +85,16 @@ def test_who_accepts_weights():
     assert accepts_sample_weight(make_pipeline(StandardScaler(), GaussianNB()))
     assert not accepts_sample_weight(KNeighborsClassifier())
     assert not accepts_sample_weight(tiny_net())
+
+
+@pytest.mark.parametrize("corrected", [NoiseCorrectedClassifier, PriorCorrectedClassifier])
+def test_what_corrects_another_weighs_the_rows_if_that_does(corrected):
+    assert accepts_sample_weight(corrected())
+    assert accepts_sample_weight(corrected(make_pipeline(StandardScaler(), GaussianNB())))
+    assert not accepts_sample_weight(corrected(KNeighborsClassifier()))
+    with config_context(enable_metadata_routing=True):
+        clf = quick(noise_aux=corrected(), refine=True, cv=2).fit(X, Y)
+    assert clf.score(X, Y) > 0.8
 
 
 def test_voters_weigh_the_rows_if_all_of_them_do():

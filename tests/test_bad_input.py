@@ -21,7 +21,7 @@ from torch import nn
 
 from sklearn_dsink import DSinkClassifier, NetClassifier
 from sklearn_dsink.auxiliaries import IntegerLabelClassifier
-from sklearn_dsink.losses import LogitAdjusted
+from sklearn_dsink.losses import ClassBalanced, LogitAdjusted
 
 X, Y, _ = make_blobs()
 
@@ -306,6 +306,11 @@ def test_a_parameter_of_a_part_that_only_fit_makes(name):
         DSinkClassifier().set_params(**{name: 3})
     clf = DSinkClassifier().set_params(target__lr=0.5, target=tiny_net())
     assert clf.target.lr == 0.5
+
+
+def test_a_loss_that_corrects_for_class_shares_inside_another():
+    with pytest.raises(ValueError, match="corrects for the class shares, and so does"):
+        quick(base_loss=ClassBalanced(LogitAdjusted())).fit(X, Y)
 
 
 def test_unknown_fit_parameters():

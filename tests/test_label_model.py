@@ -185,6 +185,19 @@ def test_a_part_of_many_rows_hears_of_a_rare_class_as_all_do(monkeypatch):
     assert found[1][4] > found[0][4] - 0.03
 
 
+def test_a_part_of_many_rows_has_rows_of_every_kind_in_their_order(monkeypatch):
+    """Every second row is wrong about its class, and weighs next to nothing."""
+    monkeypatch.setattr(label_model, "_MAX_ROWS", 1000)
+    rng = np.random.default_rng(0)
+    given, heavy = np.repeat(rng.integers(2, size=1000), 2), np.arange(2000) % 2 == 1
+    second = 0.5 + (2 * given - 1) * np.where(heavy, 0.3, -0.3) + rng.normal(0, 0.05, 2000)
+    weight = np.where(heavy, 1.0, 1e-3)
+    scores = smooth_log(np.stack([1 - second, second], axis=1))
+    model = fit_label_model([scores], given, sample_weight=weight / weight.mean())
+    assert np.diag(model.noise_matrix).min() > 0.9
+    assert np.mean(model.posterior[heavy].argmax(axis=1) == given[heavy]) > 0.95
+
+
 def test_weights_of_one_change_nothing():
     _, y, _, probas = simulate(n_rows=200)
     scores = [smooth_log(proba) for proba in probas]

@@ -175,6 +175,26 @@ def test_balanced_weights_do_what_they_do_elsewhere_in_batches_of_any_size(batch
     assert np.mean(linear.predict(X) == reference.predict(X)) > 0.97
 
 
+def test_balanced_class_weights_go_by_weight():
+    rng = np.random.default_rng(0)
+    y = np.r_[np.zeros(300, int), np.ones(30, int)]
+    X = rng.normal(size=(330, 2)) + y[:, None]
+    weight = np.where(y == 1, 10.0, 1.0)
+    copies = np.repeat(np.arange(330), weight.astype(int))
+    clf = NetClassifier(**QUICK, class_weight="balanced")
+    weighted = clone(clf).fit(X, y, sample_weight=weight).predict_proba(X)[:, 1].mean()
+    repeated = clone(clf).fit(X[copies], y[copies]).predict_proba(X)[:, 1].mean()
+    assert weighted == pytest.approx(repeated, abs=0.06)
+
+
+def test_weights_whose_sum_float32_cannot_hold(iris):
+    X, y = iris
+    huge = NetClassifier(**QUICK).fit(X, y, sample_weight=np.full(150, 1e37))
+    np.testing.assert_array_equal(
+        huge.predict_proba(X), NetClassifier(**QUICK).fit(X, y).predict_proba(X)
+    )
+
+
 def test_early_stopping_keeps_the_best_epoch():
     X, y = make_classification(300, flip_y=0.4, random_state=0)
     clf = NetClassifier(early_stopping=True, patience=5, random_state=0, lr=1e-2).fit(X, y)

@@ -156,6 +156,13 @@ def test_co_teaching_estimates_the_noise_rate():
         assert estimate.mean() == pytest.approx(rate, abs=0.08)
 
 
+def test_labels_that_weigh_next_to_nothing_are_not_counted_as_wrong():
+    X, true = load_digits(return_X_y=True)
+    given, _ = flip_labels(true, 0.4, random_state=0)
+    weight = np.where(given == true, 1.0, 1e-3)
+    assert wrong_label_rates(X, given, 10, seed=0, weight=weight).mean() < 0.15
+
+
 def test_co_teaching_stores_the_rates(noisy_iris):
     X, y, _ = noisy_iris
     short = {"max_epochs": 2, "random_state": 0}
@@ -288,6 +295,26 @@ def test_neighbour_shares_count_the_other_rows():
     np.testing.assert_allclose(weighted[1], [0.75, 0.25])
     many = neighbor_label_shares(X, codes, 2, n_neighbors=99, metric="euclidean", balance=0.0)
     np.testing.assert_allclose(many[0], [0, 1])
+
+
+@pytest.mark.parametrize("balance", [0.0, 0.5, 1.0])
+def test_neighbours_of_rows_that_stand_for_many_vote_as_these_would(balance):
+    rng = np.random.default_rng(0)
+    X, codes = rng.normal(size=(800, 2)), np.repeat([0, 1], [600, 200])
+    fewer = np.r_[np.arange(600), 600 + np.arange(40) * 5]
+    weight = np.where(codes[fewer] == 1, 5.0, 1.0)
+    options = {"n_neighbors": 20, "metric": "euclidean", "balance": balance}
+    whole = neighbor_label_shares(X, codes, 2, **options)
+    thinned = neighbor_label_shares(X[fewer], codes[fewer], 2, sample_weight=weight, **options)
+    assert thinned[:600, 1].mean() == pytest.approx(whole[:600, 1].mean(), abs=0.12)
+
+
+def test_the_validation_curve_goes_by_weight(noisy_iris):
+    X, y, _ = noisy_iris
+    weight = np.random.default_rng(0).lognormal(0, 1.5, len(y))
+    clf = EarlyStoppedNet(random_state=0, max_epochs=3, lr=1e-3).fit(X, y, sample_weight=weight)
+    # A net that has hardly learnt says the same of all rows, however they weigh.
+    assert clf.validation_curve_[0] == pytest.approx(np.log(3), abs=0.25)
 
 
 def test_cosine_distance_ignores_length():

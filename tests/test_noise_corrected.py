@@ -70,6 +70,15 @@ def test_noise_estimate_counts_weights(joint):
     assert clf.noise_matrix_.diagonal().min() > 0.9
 
 
+def test_the_scale_of_weights_does_not_matter(noisy_iris):
+    X, y, _ = noisy_iris
+    fits = [
+        NoiseCorrectedClassifier(random_state=0).fit(X, y, sample_weight=np.full(len(y), scale))
+        for scale in (1.0, 2.0**-14)
+    ]
+    np.testing.assert_allclose(fits[0].noise_matrix_, fits[1].noise_matrix_, atol=1e-9)
+
+
 def test_cleanlab_gets_rows_as_often_as_they_weigh():
     pytest.importorskip("cleanlab")
     rng = np.random.default_rng(0)

@@ -208,7 +208,7 @@ class CoTeachingClassifier(BaseNetClassifier):
     ) -> None:
         n_classes = len(self.classes_)
         if self.noise_rate is None:
-            self.noise_rates_ = wrong_label_rates(X, codes, n_classes, seed)
+            self.noise_rates_ = wrong_label_rates(X, codes, n_classes, seed, weight)
         else:
             self.noise_rates_ = np.full(n_classes, float(self.noise_rate))
         super()._fit_net(X, codes, weight, seed, **options)

@@ -15,23 +15,29 @@ from ..noise_model import confident_joint
 
 
 def wrong_label_rates(
-    X: Any, codes: npt.NDArray[np.integer[Any]], n_classes: int, seed: int
+    X: Any,
+    codes: npt.NDArray[np.integer[Any]],
+    n_classes: int,
+    seed: int,
+    weight: FloatArray | None = None,
 ) -> FloatArray:
     """Estimate the share of wrong labels among those given to each class, shape (n_classes,).
 
-    From the confident joint of the trees' out-of-fold probabilities.
+    From the confident joint of the trees' out-of-fold probabilities, by weight.
     """
+    counts = np.bincount(codes, weights=weight, minlength=n_classes)
     rng = np.random.RandomState(seed)
     trees = fit_auxiliaries(
         {"trees": default_trees(100)},
         X,
         codes,
         classes=np.arange(n_classes),
-        class_share=np.bincount(codes, minlength=n_classes) / len(codes),
+        class_share=counts / counts.sum(),
         folds=deal_folds(codes, 3, rng),
+        sample_weight=weight,
         random_state=rng,
     )["trees"]
-    joint = confident_joint(codes, trees.proba)
+    joint = confident_joint(codes, trees.proba, weight)
     given = joint.sum(axis=0)
     right = np.divide(np.diag(joint), given, out=np.ones(n_classes), where=given > 0)
     return 1.0 - right

@@ -134,7 +134,7 @@ class EarlyStoppedNet(BaseNetClassifier):
                 )
             # Callbacks of the user's may end a fold early; its last loss stands for the rest.
             losses += [losses[-1]] * (self.max_epochs - len(losses))
-            curve += weight[test].sum() * np.asarray(losses, dtype=np.float64)
-        self.validation_curve_ = curve / weight.sum()
+            curve += len(test) * np.asarray(losses, dtype=np.float64)  # weighed already
+        self.validation_curve_ = curve / len(codes)
         self.best_epoch_ = int(np.argmin(self.validation_curve_)) + 1
         super()._fit_net(X, codes, weight, seed, n_epochs=self.best_epoch_)

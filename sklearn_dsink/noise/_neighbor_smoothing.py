@@ -43,8 +43,8 @@ def neighbor_label_shares(
     metric : {"cosine", "euclidean"}, default="cosine"
         Distance.
     balance : float, default=0.5
-        A label of a class of n rows counts n^-balance: 0 counts all alike, 1 makes up for the
-        sizes of the classes.
+        A label of a class of total weight n counts n^-balance: 0 counts all alike, 1 makes up for
+        the sizes of the classes.
     sample_weight : ndarray of shape (n_samples,) or None, default=None
         Positive weights of the rows' votes, besides.
 
@@ -68,7 +68,8 @@ def neighbor_label_shares(
     n_neighbors = min(n_neighbors, rows.shape[0] - 1)
     neighbors = NearestNeighbors(n_neighbors=n_neighbors).fit(rows)
     nearest = neighbors.kneighbors(return_distance=False)  # without arguments: not the row itself
-    votes = (np.bincount(codes, minlength=n_classes).clip(1) ** -float(balance))[codes]
+    totals = np.bincount(codes, weights=sample_weight, minlength=n_classes)
+    votes = totals[codes] ** -float(balance)
     if sample_weight is not None:
         votes = votes * sample_weight
     shares = np.zeros((len(codes), n_classes))

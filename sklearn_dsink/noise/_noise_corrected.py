@@ -154,6 +154,7 @@ class NoiseCorrectedClassifier(CorrectedClassifier):
         if self.joint == "cleanlab":
             self.noise_matrix_ = cleanlab_noise_matrix(codes, proba, weight)
         else:
+            weight = weight * (np.count_nonzero(weight) / weight.sum())  # it adds rows to them
             self.noise_matrix_ = estimate_noise_matrix(codes, proba, sample_weight=weight)
         self.label_posterior_ = label_posterior(
             proba, codes, self.noise_matrix_, sharpening=self.sharpening
