@@ -71,17 +71,17 @@ class CorrectedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
             MetadataRouter(owner=type(self).__name__)
             .add_self_request(self)
             .add(
-                estimator=self._get_estimator(),
+                estimator=self._estimator_to_correct(),
                 method_mapping=MethodMapping().add(caller="fit", callee="fit"),
             )
         )
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        tags.input_tags = get_tags(self._get_estimator()).input_tags
+        tags.input_tags = get_tags(self._estimator_to_correct()).input_tags
         return tags
 
-    def _get_estimator(self) -> Any:
+    def _estimator_to_correct(self) -> Any:
         return request_weights(default_trees()) if self.estimator is None else self.estimator
 
     def _check_rows(

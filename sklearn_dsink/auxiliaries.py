@@ -174,7 +174,8 @@ def accepts_sample_weight(estimator: Any) -> bool:
 
 def _corrected(estimator: Any) -> Any:
     """Return the classifier that one of ours corrects, or None."""
-    return estimator._get_estimator() if hasattr(estimator, "_get_estimator") else None
+    inner = getattr(estimator, "_estimator_to_correct", None)
+    return None if inner is None else inner()
 
 
 def _weighed(estimator: Any) -> list[Any]:

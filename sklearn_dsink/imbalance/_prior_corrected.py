@@ -126,7 +126,7 @@ class PriorCorrectedClassifier(CorrectedClassifier):
         X, labels, codes, weight = self._check_rows(X, y, sample_weight)
         rng = check_random_state(self.random_state)
         # Seeds are drawn for the estimator first, then for its fits and for the folds.
-        estimator = prepare(self._get_estimator(), rng)
+        estimator = prepare(self._estimator_to_correct(), rng)
         fit_rng = np.random.RandomState(rng.randint(np.iinfo(np.int32).max))
         proba = self._fit_estimator(
             estimator,

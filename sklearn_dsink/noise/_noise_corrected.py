@@ -143,7 +143,7 @@ class NoiseCorrectedClassifier(CorrectedClassifier):
             raise ValueError("NoiseCorrectedClassifier needs folds, but found n_samples=1.")
         rng = check_random_state(self.random_state)
         proba = self._fit_estimator(
-            self._get_estimator(),
+            self._estimator_to_correct(),
             X,
             labels,
             folds=make_folds(self.cv, X, codes, rng, weight),
