@@ -15,6 +15,7 @@ import torch
 from hypothesis import HealthCheck, settings
 from sklearn.datasets import load_iris
 
+from sklearn_dsink import _parameters
 from sklearn_dsink.datasets import flip_labels
 
 torch.set_num_threads(1)
@@ -52,3 +53,13 @@ def noisy_iris() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Give features, labels of which three in ten are wrong, and the true ones."""
     X, y = load_iris(return_X_y=True)
     return X, flip_labels(y, 0.3, random_state=0)[0], y
+
+
+@pytest.fixture
+def short_default_target(monkeypatch):
+    default_target = _parameters.default_target
+
+    def short(*args, **kwargs):
+        return default_target(*args, **kwargs).set_params(max_epochs=5)
+
+    monkeypatch.setattr(_parameters, "default_target", short)

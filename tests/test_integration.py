@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pickle
 import warnings
-from contextlib import contextmanager
 
 import joblib
 import numpy as np
@@ -26,12 +25,10 @@ from imblearn.over_sampling import RandomOverSampler
 from imblearn.pipeline import Pipeline as SamplingPipeline
 from lightgbm import LGBMClassifier
 from scipy import sparse
-from sklearn import config_context
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import make_column_transformer
 from sklearn.ensemble import BaggingClassifier, HistGradientBoostingClassifier, StackingClassifier
-from sklearn.exceptions import UnsetMetadataPassedError
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
 from sklearn.frozen import FrozenEstimator
 from sklearn.inspection import permutation_importance
@@ -62,8 +59,7 @@ from skorch.dataset import ValidSplit
 from torch import nn
 from xgboost import XGBClassifier
 
-from sklearn_dsink import DSinkClassifier, _parameters
-from sklearn_dsink.imbalance import KernelClassifier
+from sklearn_dsink import DSinkClassifier
 from sklearn_dsink.inputs import TabularEncoder
 
 NAMES = ["ant", "bee", "cow"]
@@ -75,16 +71,6 @@ def check_rows(proba, n_rows=None, n_classes=3):
     assert proba.shape == (n_rows or len(X), n_classes)
     assert np.isfinite(proba).all()
     np.testing.assert_allclose(proba.sum(axis=1), 1, rtol=1e-6)
-
-
-@pytest.fixture
-def short_default_target(monkeypatch):
-    default_target = _parameters.default_target
-
-    def short(*args, **kwargs):
-        return default_target(*args, **kwargs).set_params(max_epochs=5)
-
-    monkeypatch.setattr(_parameters, "default_target", short)
 
 
 def test_grid_search_over_a_pipeline_then_pickled(tmp_path):
@@ -381,67 +367,6 @@ def test_two_classes_one_of_a_single_row():
     check_rows(quick(4, 2, cv=5).fit(X, y).predict_proba(X), n_rows=21, n_classes=2)
 
 
-@contextmanager
-def routing():
-    with config_context(enable_metadata_routing=True):
-        yield
-
-
-def test_routed_sample_weight_reaches_the_auxiliaries_that_ask_for_it():
-    weight = np.where(Y == "cow", 5.0, 1.0)
-    plain = quick(cv=None).fit(X, Y, sample_weight=weight)
-    with routing():
-        noise_aux = LogisticRegression().set_fit_request(sample_weight=True)
-        imb_aux = GaussianNB().set_fit_request(sample_weight=False)
-        clf = quick(noise_aux=noise_aux, imb_aux=imb_aux, cv=None).fit(X, Y, sample_weight=weight)
-        with pytest.raises(UnsetMetadataPassedError):
-            quick().fit(X, Y, sample_weight=weight)
-    np.testing.assert_allclose(clf.noise_aux_.coef_, plain.noise_aux_.coef_)
-    unweighted = GaussianNB().fit(X, Y)
-    np.testing.assert_allclose(clf.imb_aux_.class_prior_, unweighted.class_prior_)
-
-
-def test_rows_of_no_weight_teach_no_auxiliary_that_asks_for_no_weights():
-    wrong = np.roll(NAMES, 1)[np.searchsorted(NAMES, Y)]
-    rows, labels = np.vstack([X, X, X]), np.concatenate([Y, wrong, wrong])
-    weight = np.repeat([1.0, 0.0], [len(X), 2 * len(X)])
-    with routing():
-        imb_aux = KernelClassifier().set_fit_request(sample_weight=False)
-        clf = quick(noise_aux=FrozenEstimator(GaussianNB().fit(X, Y)), imb_aux=imb_aux, cv=3)
-        clf.fit(rows, labels, sample_weight=weight)
-    said = clf.classes_[clf.imb_aux_proba_[: len(X)].argmax(axis=1)]
-    assert np.mean(said == Y) > 0.7
-
-
-def test_routing_through_a_grid_search(short_default_target):
-    weight = np.where(Y == "cow", 5.0, 1.0)
-    with routing():
-        clf = quick(
-            noise_aux=LogisticRegression().set_fit_request(sample_weight=True),
-            imb_aux=GaussianNB().set_fit_request(sample_weight=True),
-        )
-        clf.set_fit_request(sample_weight=True).set_score_request(sample_weight=True)
-        search = GridSearchCV(clf, {"alpha": [1.0]}, cv=2).fit(X, Y, sample_weight=weight)
-        check_rows(search.predict_proba(X))
-
-
-def test_routing_with_the_default_auxiliaries(short_default_target):
-    with routing():
-        clf = DSinkClassifier(cv=2, random_state=0).fit(X, Y, sample_weight=np.ones(len(X)))
-        check_rows(clf.predict_proba(X))
-
-
-def test_groups_are_routed_to_the_splitter():
-    groups = np.arange(len(X)) % 7
-    splits = list(GroupKFold(3).split(X, Y, groups))
-    given = quick(cv=splits).fit(X, Y)
-    with routing():
-        routed = quick(cv=GroupKFold(3)).fit(X, Y, groups=groups)
-        search = GridSearchCV(quick(cv=GroupKFold(2)), {"alpha": [1.0]}, cv=GroupKFold(2))
-        check_rows(search.fit(X, Y, groups=groups).predict_proba(X))
-    np.testing.assert_array_equal(routed.noise_aux_proba_, given.noise_aux_proba_)
-
-
 def test_rows_that_a_splitter_keeps_from_teaching_do_not_teach():
     class Rows(GaussianNB):
         taught: list = []
@@ -469,12 +394,6 @@ def test_refits_reach_through_the_wrapper_of_label_codes_but_not_into_cleanlab()
     check_rows(clf.predict_proba(X))
 
 
-def test_without_weights_routing_changes_nothing():
-    plain = quick().fit(X, Y).predict_proba(X)
-    with routing():
-        np.testing.assert_array_equal(quick().fit(X, Y).predict_proba(X), plain)
-
-
 def test_warnings_of_an_auxiliary_reach_the_user():
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -492,14 +411,3 @@ def test_cleanlab_reads_the_out_of_fold_probabilities():
 def test_halving_search():
     search = HalvingGridSearchCV(quick(), {"alpha": [1.0, 4.0]}, cv=2, random_state=0)
     check_rows(search.fit(X, Y).predict_proba(X))
-
-
-def test_workers_know_that_metadata_is_routed():
-    weight = np.where(Y == "cow", 5.0, 1.0)
-    with routing(), joblib.parallel_config("threading"):
-        scaled = make_pipeline(
-            StandardScaler().set_fit_request(sample_weight=False),
-            LogisticRegression().set_fit_request(sample_weight=True),
-        )
-        clf = quick(noise_aux=scaled, imb_aux=clone(scaled), n_jobs=2, cv=3)
-        check_rows(clf.fit(X, Y, sample_weight=weight).predict_proba(X))
