@@ -33,7 +33,7 @@ import numpy as np
 import pandas as pd
 import torch
 from _machine import machine
-from cells import available, make_cell
+from cells import ALL_CELLS, available, make_cell
 from imblearn.ensemble import BalancedRandomForestClassifier
 from pairs import PAIRS
 from sklearn.metrics import balanced_accuracy_score
@@ -165,7 +165,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
-    cells = args.cells or [name for name in CELLS if name in available(args.data)]
+    cells = args.cells or available(args.data, {name: ALL_CELLS[name] for name in CELLS})
     done = set()
     if args.out.is_file():
         done = set(pd.read_csv(args.out)[["cell", "seed", "change"]].itertuples(index=False))
