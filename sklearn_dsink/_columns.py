@@ -116,11 +116,8 @@ def with_columns(frame: Any, columns: Mapping[Any, Any]) -> Any:
 
 def is_category(column: Any) -> bool:
     """Whether the type of a column, pandas' or polars', says that its values are categories."""
-    dtype = column.dtype
-    return isinstance(dtype, pd.CategoricalDtype) or type(dtype).__name__ in (
-        "Categorical",
-        "Enum",
-    )
+    of_polars = type(column.dtype).__name__ in ("Categorical", "Enum")
+    return of_polars or isinstance(column.dtype, pd.CategoricalDtype)
 
 
 def with_named_numbers(frame: Any, names: Collection[Any] = ()) -> Any:
@@ -144,12 +141,12 @@ def with_named_numbers(frame: Any, names: Collection[Any] = ()) -> Any:
     texts: dict[Any, Any] = {}
     for name in frame.columns:
         column = frame[name]
-        if not isinstance(column, pd.Series):  # categories of polars are texts
-            named = name in names and column_values(frame, name).dtype.kind in "iufb"
-        elif is_category(column):
+        of_pandas = isinstance(column, pd.Series)  # categories of polars are texts
+        if of_pandas and is_category(column):
             named = column.dtype.categories.inferred_type in _WITH_NUMBERS
-        elif column.dtype == object:
-            named = pd.api.types.infer_dtype(column) in _WITH_TEXTS
+        elif of_pandas and column.dtype == object:
+            kinds = _WITH_NUMBERS if name in names else _WITH_TEXTS
+            named = pd.api.types.infer_dtype(column) in kinds
         else:
             named = name in names and column_values(frame, name).dtype.kind in "iufb"
         if named:

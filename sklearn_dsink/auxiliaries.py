@@ -246,8 +246,9 @@ def request_weights(estimator: Any) -> Any:
     for part in _weighed(last):
         if has_fit_parameter(part, "sample_weight"):
             part.set_fit_request(sample_weight=True)
-    if _corrected(last) is not None and not is_frozen(_corrected(last)):
-        request_weights(_corrected(last))
+    inner = _corrected(last)
+    if inner is not None and not is_frozen(inner):
+        request_weights(inner)
     return estimator
 
 
@@ -365,10 +366,10 @@ class IntegerLabelClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator)
         check_is_fitted(self, "estimator_")
         X = validate_features(self, X, reset=False)
         proba = self.estimator_.predict_proba(as_read_by(self.estimator_, X))
-        # Of a net that has outputs for classes which these rows have not, the last ones are idle.
-        idle = isinstance(final_step(self.estimator_), NeuralNetClassifier)
+        is_net = isinstance(final_step(self.estimator_), NeuralNetClassifier)
         n_classes = len(self.classes_)
-        if idle and proba.ndim == 2 and proba.shape[1] > n_classes and proba.min() >= 0:
+        if is_net and proba.ndim == 2 and proba.shape[1] > n_classes and proba.min() >= 0:
+            # Outputs for classes that these rows have not are the last ones, and idle.
             return normalize_rows(proba[:, :n_classes])
         return proba
 

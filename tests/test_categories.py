@@ -56,7 +56,8 @@ def test_an_array_is_read_as_the_table_was():
 def test_texts_that_come_as_numbers_later(library):
     encoder = TabularEncoder().fit(library({"size": SIZE[:4], "code": ["1", "2", "x", "2"]}))
     expected = encoder.transform(library({"size": SIZE[:2], "code": ["1", "2"]}))
-    for codes in ([1, 2], [1.0, 2.0]):
+    objects = [] if library is pl.DataFrame else [np.array([1.0, 2], dtype=object)]
+    for codes in ([1, 2], [1.0, 2.0], *objects):
         later = library({"size": SIZE[:2], "code": codes})
         np.testing.assert_array_equal(encoder.transform(later), expected)
 

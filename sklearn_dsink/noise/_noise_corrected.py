@@ -154,7 +154,8 @@ class NoiseCorrectedClassifier(CorrectedClassifier):
         if self.joint == "cleanlab":
             self.noise_matrix_ = cleanlab_noise_matrix(codes, proba, weight)
         else:
-            weight = weight * (np.count_nonzero(weight) / weight.sum())  # it adds rows to them
+            # The estimate is held by so many rows, against which weights of mean 1 are weighed.
+            weight = weight * (np.count_nonzero(weight) / weight.sum())
             self.noise_matrix_ = estimate_noise_matrix(codes, proba, sample_weight=weight)
         self.label_posterior_ = label_posterior(
             proba, codes, self.noise_matrix_, sharpening=self.sharpening
