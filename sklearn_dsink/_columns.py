@@ -163,13 +163,24 @@ def _as_name(value: Any) -> Any:
 
 
 def with_numpy_times(frame: Any) -> Any:
-    """Give a frame whose dates and durations are numpy's; skrub does not read pyarrow's."""
+    """Give a frame whose dates and durations are numpy's, which are those that skrub reads."""
     if not isinstance(frame, pd.DataFrame):
         return frame
-    times = {
-        name: column.array.__arrow_array__().to_pandas(date_as_object=False).array
-        for name, column in frame.items()
-        if isinstance(column.dtype, pd.ArrowDtype)
-        and issubclass(column.dtype.type, (date, timedelta))
-    }
+    times = {name: _numpy_times(column) for name, column in frame.items()}
+    times = {name: values for name, values in times.items() if values is not None}
     return with_columns(frame, times) if times else frame
+
+
+def _numpy_times(column: pd.Series[Any]) -> Any:
+    """Give dates or durations of pyarrow, or as objects, as numpy's; None for any other column."""
+    if isinstance(column.dtype, pd.ArrowDtype):
+        if issubclass(column.dtype.type, (date, timedelta)):
+            return column.array.__arrow_array__().to_pandas(date_as_object=False).array
+    elif column.dtype == object:
+        kind = pd.api.types.infer_dtype(column)
+        if kind in ("datetime", "datetime64"):
+            zones = {str(value.tzinfo) for value in column.dropna()}
+            return pd.to_datetime(column, utc=len(zones) > 1).array
+        if kind in ("timedelta", "timedelta64"):
+            return pd.to_timedelta(column).array
+    return None

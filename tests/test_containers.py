@@ -132,6 +132,27 @@ def test_dates_of_pyarrow_are_encoded_as_those_of_numpy():
     np.testing.assert_array_equal(encoder.transform(arrow), TabularEncoder().fit_transform(dates))
 
 
+@pytest.mark.parametrize("zone", [None, "UTC"])
+def test_dates_and_durations_as_objects_are_encoded_as_numpys(zone):
+    dates = mixed()[["day", "moment"]]
+    dates["day"] = dates["day"].dt.tz_localize(zone)
+    dates["while"] = dates["day"] - dates["day"].min()
+    dates.loc[3, "day"] = pd.NaT
+    objects = dates.astype(object)
+    assert set(objects.dtypes) == {np.dtype(object)}
+    found = TabularEncoder().fit(objects).transform(objects)
+    np.testing.assert_array_equal(found, TabularEncoder().fit_transform(dates))
+
+
+def test_dates_of_several_time_zones_are_moments():
+    zones = ["UTC", "Asia/Tokyo", "America/Lima"]
+    moments = pd.date_range("2024-01-01", periods=30, freq="37h", tz="UTC")
+    apart = [moment.tz_convert(zones[i % 3]) for i, moment in enumerate(moments)]
+    frame = pd.DataFrame({"moment": pd.Series(apart, dtype=object)})
+    expected = TabularEncoder().fit_transform(pd.DataFrame({"moment": moments}))
+    np.testing.assert_array_equal(TabularEncoder().fit_transform(frame), expected)
+
+
 def test_arrays_of_objects_after_a_frame_as_explainers_pass_them():
     frame = mixed().drop(columns=["day", "moment"])
     clf = fit_mixed(frame)
