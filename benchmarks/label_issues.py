@@ -37,7 +37,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from sklearn_dsink import DSinkClassifier
 from sklearn_dsink.folds import deal_folds
 from sklearn_dsink.inspection import GROUPS, class_groups, find_label_issues
-from sklearn_dsink.label_model import fit_label_model, smooth_log
+from sklearn_dsink.label_model import fit_label_model
 
 #: Thresholds of the flags that are compared, and the one of the tables: the function's default.
 THRESHOLDS = (0.2, 0.25, 0.3, 0.35, 0.4, 0.5)
@@ -104,7 +104,7 @@ def estimates(
         if len(model.classes_) == n_classes:  # no class lost all of its labels to the noise
             return model.noise_aux_proba_, model.surrogate_labels_, model.noise_matrix_
     proba = out_of_fold(cell.X_train, y, n_classes, seed)
-    model = fit_label_model([smooth_log(proba)], y)
+    model = fit_label_model([proba], y)
     return proba, model.posterior, model.noise_matrix
 
 

@@ -13,7 +13,7 @@ from .checkpoint import Checkpoint
 from .crossfit import Auxiliary, fit_auxiliaries
 from .folds import Fold, merge_folds
 from .inputs import TabularEncoder
-from .label_model import LabelModel, SmoothedLog, fit_label_model, smooth_log
+from .label_model import LabelModel, fit_label_model
 from .prediction import read_by_class
 from .probabilities import predict_aligned
 from .refinement import can_be_refitted, refit_auxiliaries
@@ -65,13 +65,12 @@ class Experts:
             Up to a constant a row.
         """
         share = self.label_model.class_share  # of a class that a second fit was not taught
-        log_scores = []
+        probas = []
         for name, estimator in self.estimators.items():
             rows = X if self.encoders[name] is None else encoded
-            proba = predict_aligned(estimator, rows, self.classes, share, name)
-            log_scores.append(smooth_log(proba))
+            probas.append(predict_aligned(estimator, rows, self.classes, share, name))
         correction = self.label_model.offset - np.log(share)
-        return np.asarray(self.label_model.log_proba(log_scores) + correction)
+        return np.asarray(self.label_model.log_proba(probas) + correction)
 
 
 @dataclass(frozen=True)
@@ -240,5 +239,5 @@ def _label_model(
     sample_weight: FloatArray | None,
     **how: Any,
 ) -> LabelModel:
-    log_scores = [SmoothedLog(aux.proba) for aux in auxiliaries.values()]
-    return fit_label_model(log_scores, codes, sample_weight=sample_weight, **how)
+    probas = [aux.proba for aux in auxiliaries.values()]
+    return fit_label_model(probas, codes, sample_weight=sample_weight, **how)

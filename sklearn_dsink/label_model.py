@@ -37,7 +37,7 @@ from ._arrays import (
     log_softmax,
     normalize_rows,
 )
-from .noise_model import joint_counts, noise_matrix_from_joint
+from .noise_model import check_labeled, joint_counts, noise_matrix_from_joint
 
 # Share of the uniform distribution mixed into each model: a forest's exact zero is no proof.
 SMOOTHING = 0.01
@@ -107,13 +107,13 @@ class LabelModel:
     posterior: FloatArray
     n_iter: int
 
-    def log_proba(self, log_scores: Sequence[FloatArray]) -> FloatArray:
+    def log_proba(self, probas: Sequence[FloatArray]) -> FloatArray:
         """Pool the models, without a given label.
 
         Parameters
         ----------
-        log_scores : sequence of ndarray of shape (n_samples, n_classes)
-            Smoothed logarithms, a model each, in the order of the fit.
+        probas : sequence of ndarray of shape (n_samples, n_classes)
+            Probabilities, a model each, in the order of the fit.
 
         Returns
         -------
@@ -121,32 +121,26 @@ class LabelModel:
             For the training rows' own class shares; rows are normalized.
         """
         log_prior = self.prior_exponent * np.log(self.given_share)
-        return _pooled(self.exponents, log_scores, log_prior)
+        return _pooled(self.exponents, _smoothed(probas), log_prior)
 
-    def label(
-        self,
-        log_scores: Sequence[FloatArray | SmoothedLog],
-        y: npt.NDArray[np.integer[Any]],
-    ) -> FloatArray:
+    def label(self, probas: Sequence[FloatArray], y: npt.NDArray[np.integer[Any]]) -> FloatArray:
         """Posterior of the true class of rows whose given label is known.
 
         Parameters
         ----------
-        log_scores : sequence of ndarray or SmoothedLog of shape (n_samples, n_classes)
-            Smoothed logarithms, a model each, in the order of the fit.
+        probas : sequence of ndarray of shape (n_samples, n_classes)
+            Probabilities, a model each, in the order of the fit.
         y : ndarray of shape (n_samples,), dtype int
             Given labels as codes.
 
         Returns
         -------
         posterior : ndarray of shape (n_samples, n_classes)
-            Rows sum to 1; in the dtype of `log_scores`.
+            Rows sum to 1; in the dtype of `probas`, float32 for half precision.
         """
-        first = log_scores[0]
-        source = first.proba if isinstance(first, SmoothedLog) else first
-        posterior = empty_beside(source, first.shape, first.dtype)
-        for rows in cache_blocks(first.shape):
-            proba = np.exp(self.log_proba([scores[rows] for scores in log_scores]))
+        posterior = empty_beside(probas[0], probas[0].shape, _log_dtype(probas[0]))
+        for rows in cache_blocks(posterior.shape):
+            proba = np.exp(self.log_proba([each[rows] for each in probas]))
             posterior[rows] = normalize_rows(proba * self.noise_matrix.T[y[rows]])
         return posterior
 
@@ -161,32 +155,17 @@ def smooth_log(proba: FloatArray) -> FloatArray:
     return np.log(smooth(proba))
 
 
-class SmoothedLog:
-    """`smooth_log` of a matrix, worked out for the rows asked for: no second matrix is kept.
+def _smoothed(probas: Sequence[FloatArray], rows: Any = slice(None)) -> list[FloatArray]:
+    """`smooth_log` of each model for the rows asked for: no second matrix is kept."""
+    return [smooth_log(each[rows].astype(_log_dtype(each), copy=False)) for each in probas]
 
-    Parameters
-    ----------
-    proba : ndarray of shape (n_samples, n_classes)
-        Rows sum to 1.
 
-    Examples
-    --------
-    >>> import numpy as np
-    >>> SmoothedLog(np.array([[0.5, 0.5], [1.0, 0.0]]))[1:].round(3)
-    array([[-0.005, -5.298]])
-    """
-
-    def __init__(self, proba: FloatArray) -> None:
-        self.proba = proba
-        self.shape = proba.shape
-        self.dtype = np.promote_types(proba.dtype, np.float32)
-
-    def __getitem__(self, rows: Any) -> FloatArray:
-        return smooth_log(self.proba[rows].astype(self.dtype, copy=False))
+def _log_dtype(proba: FloatArray) -> np.dtype[Any]:
+    return np.promote_types(proba.dtype, np.float32)
 
 
 def fit_label_model(
-    log_scores: Sequence[FloatArray | SmoothedLog],
+    probas: Sequence[FloatArray],
     y: npt.NDArray[np.integer[Any]],
     *,
     sample_weight: FloatArray | None = None,
@@ -200,12 +179,12 @@ def fit_label_model(
 
     Parameters
     ----------
-    log_scores : sequence of ndarray or SmoothedLog of shape (n_samples, n_classes)
-        Logarithms of out-of-fold probabilities, smoothed by `smooth_log`, a model each.
+    probas : sequence of ndarray of shape (n_samples, n_classes)
+        Out-of-fold probabilities, a model each.
     y : ndarray of shape (n_samples,), dtype int
         Given labels as codes ``0..n_classes-1``.
     sample_weight : ndarray of shape (n_samples,), default=None
-        Weights of mean 1; None weighs all alike.
+        Weights >= 0, in any unit; None weighs all alike.
     min_iter, max_iter : int, default=10 and 40
         Rounds of expectation-maximisation, at least and at most.  It ends early on purpose: the
         likeliest models are too sure, and too many labels wrong.  Between the two it goes on only
@@ -222,6 +201,11 @@ def fit_label_model(
     -------
     model : LabelModel
 
+    Raises
+    ------
+    ValueError
+        If a matrix does not hold probabilities, or `y` the codes of its columns.
+
     References
     ----------
     Miller, Dunson (2019). Robust Bayesian inference via coarsening. JASA 114, for the power.
@@ -236,17 +220,20 @@ def fit_label_model(
     >>> true = rng.integers(2, size=1000)
     >>> given = np.where(rng.random(1000) < 0.2, 1 - true, true)
     >>> proba = np.where(true[:, None] == [0, 1], 0.8, 0.2)  # flattened by the noise
-    >>> model = fit_label_model([smooth_log(proba)], given)
+    >>> model = fit_label_model([proba], given)
     >>> model.noise_matrix.round(1)
     array([[0.8, 0.2],
            [0.2, 0.8]])
     >>> bool(np.mean(model.posterior.argmax(axis=1) == true) > 0.99)
     True
     """
-    n_samples, n_classes = log_scores[0].shape
-    weight: FloatArray = np.ones(n_samples) if sample_weight is None else sample_weight
-    sample = _Sample.draw(log_scores, y, weight)
-    joint = sample.count(np.ones(len(log_scores)), 0.0, None)
+    probas = [check_labeled(proba, y)[0] for proba in probas]
+    y = np.asarray(y)
+    n_samples, n_classes = probas[0].shape
+    weight = np.ones(n_samples) if sample_weight is None else np.asarray(sample_weight)
+    weight = weight / weight[weight > 0].mean()
+    sample = _Sample.draw(probas, y, weight)
+    joint = sample.count(np.ones(len(probas)), 0.0, None)
     found = _maximise(sample, joint, pseudo_count, min_iter, max_iter)
     given = sample.given_share
     if n_starts > 1:
@@ -260,9 +247,9 @@ def fit_label_model(
     share = _smoothed_share(found.joint.sum(axis=1))
     exponents, prior_exponent = power * found.exponents, power * found.prior_exponent
     rows = sample.rows
-    log_eta = np.empty((len(rows), n_classes), log_scores[0].dtype)
+    log_eta = np.empty((len(rows), n_classes), _log_dtype(probas[0]))
     for part in cache_blocks(log_eta.shape):
-        some = [every_row[rows[part]].astype(np.float64) for every_row in log_scores]
+        some = [scores.astype(np.float64) for scores in _smoothed(probas, rows[part])]
         log_eta[part] = _pooled(exponents, some, prior_exponent * np.log(given))
     offset = _fit_offset(log_eta, share, sample.row_weight)
     del log_eta
@@ -270,7 +257,7 @@ def fit_label_model(
     model = LabelModel(
         exponents, prior_exponent, given, share, found.noise_matrix, offset, none, found.n_iter
     )
-    posterior = model.label(log_scores, y)
+    posterior = model.label(probas, y)
     share = _smoothed_share(column_totals(posterior, weight))
     return replace(model, class_share=share, posterior=posterior)
 
@@ -290,7 +277,7 @@ class _Found:
 class _Sample:
     """Rows that the parameters are found by, and the fewer that are enough for the exponents."""
 
-    log_scores: Sequence[FloatArray | SmoothedLog]
+    probas: Sequence[FloatArray]
     y: npt.NDArray[np.integer[Any]]
     rows: npt.NDArray[np.intp]
     row_weight: FloatArray
@@ -302,22 +289,22 @@ class _Sample:
     @classmethod
     def draw(
         cls,
-        log_scores: Sequence[FloatArray | SmoothedLog],
+        probas: Sequence[FloatArray],
         y: npt.NDArray[np.integer[Any]],
         weight: FloatArray,
     ) -> _Sample:
         """Take rows of positive weight, evenly over the classes; they stand for all of these."""
-        n_classes = log_scores[0].shape[1]
+        n_classes = probas[0].shape[1]
         heavy = np.flatnonzero(weight > 0)
         rows = heavy[_some_rows(y[heavy], _MAX_ROWS)]
         # What is added as so many rows is weighed against all rows, not against those taken.
         row_weight = weight[rows] * (len(heavy) / weight[rows].sum())
         few = _some_rows(y[rows], max(_MAX_ENTRIES // n_classes, 1))
         few_weight, few = row_weight[few] / row_weight[few].mean(), rows[few]
-        few_scores = [every_row[few] for every_row in log_scores]
+        few_scores = _smoothed(probas, few)
         totals = np.bincount(y[heavy], weight[heavy], n_classes) / weight[heavy].mean()
         share = _smoothed_share(totals)
-        return cls(log_scores, y, rows, row_weight, few, few_weight, few_scores, share)
+        return cls(probas, y, rows, row_weight, few, few_weight, few_scores, share)
 
     def count(
         self, exponents: FloatArray, prior_exponent: float, noise_matrix: FloatArray | None
@@ -329,7 +316,7 @@ class _Sample:
         for part in cache_blocks((len(self.rows), n_classes)):
             labels = self.y[self.rows[part]]
             given = None if noise_matrix is None else noise_matrix.T[labels]
-            some = [every_row[self.rows[part]] for every_row in self.log_scores]
+            some = _smoothed(self.probas, self.rows[part])
             posterior = _posterior(exponents, some, log_prior, given)
             joint += joint_counts(posterior, labels, self.row_weight[part])
         return joint

@@ -8,12 +8,60 @@ probabilities sum to 1.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
 from ._arrays import PROBA_FLOOR, FloatArray, normalize_rows
 
 IntArray = npt.NDArray[np.integer]
+
+
+# Rows kept in half precision sum to 1 to three digits only.
+_ABOVE_ONE = 1e-2
+
+
+def check_labeled(proba: Any, y: Any) -> tuple[FloatArray, IntArray]:
+    """Check probabilities, and the given labels of their rows as codes.
+
+    Parameters
+    ----------
+    proba : array-like of shape (n_samples, n_classes)
+        Probabilities.
+    y : array-like of shape (n_samples,)
+        Codes ``0..n_classes-1``.
+
+    Returns
+    -------
+    proba : ndarray of shape (n_samples, n_classes)
+    y : ndarray of shape (n_samples,), dtype int
+
+    Raises
+    ------
+    ValueError
+        If shapes differ, a probability is not in [0, 1], or `y` holds anything but such codes.
+    """
+    proba, y = np.asarray(proba), np.asarray(y)
+    if proba.ndim != 2 or y.shape != proba.shape[:1] or not proba.size:
+        raise ValueError(
+            f"proba has shape {proba.shape} and y {y.shape}, expected (n_samples, n_classes) and "
+            "(n_samples,), with one row at least."
+        )
+    low, high = proba.min(), proba.max()
+    if not (low >= 0 and high <= 1 + _ABOVE_ONE):  # NaN is not either
+        raise ValueError(
+            f"proba must hold probabilities between 0 and 1, found values from {low:.3g} to "
+            f"{high:.3g}. Logarithms and scores have to be turned into probabilities first."
+        )
+    n_classes = proba.shape[1]
+    if y.dtype.kind not in "iu" or y.min() < 0 or y.max() >= n_classes:
+        raise ValueError(
+            f"y must hold codes 0..{n_classes - 1}, one a column of proba, found "
+            f"{np.unique(y)[:10].tolist()} (dtype {y.dtype}). np.unique(y, return_inverse=True) "
+            "gives codes."
+        )
+    return proba, y
 
 
 def confident_joint(
@@ -39,6 +87,11 @@ def confident_joint(
         ``joint[c, k]`` is the share of rows of true class ``c`` given label ``k``; sums to 1.
         Its column sums are the shares of the given labels.
 
+    Raises
+    ------
+    ValueError
+        If `proba` does not hold probabilities, or `y` the codes of its columns.
+
     References
     ----------
     C. Northcutt, L. Jiang, I. Chuang (2021). Confident Learning. JAIR 70, eq. 1 to 3.
@@ -51,8 +104,9 @@ def confident_joint(
     array([[0.5 , 0.25],
            [0.  , 0.25]])
     """
+    proba, y = check_labeled(proba, y)
     n_samples, n_classes = proba.shape
-    weight = np.ones(n_samples) if sample_weight is None else sample_weight
+    weight = np.ones(n_samples) if sample_weight is None else np.asarray(sample_weight)
     given = np.bincount(y, weights=weight, minlength=n_classes)
     own = np.bincount(y, weights=weight * proba[np.arange(n_samples), y], minlength=n_classes)
     threshold = np.divide(own, given, out=np.ones(n_classes), where=given > 0)
@@ -99,6 +153,11 @@ def estimate_noise_matrix(
     noise_matrix : ndarray of shape (n_classes, n_classes), dtype float64
         Rows are true classes and sum to 1; every entry is positive.
 
+    Raises
+    ------
+    ValueError
+        If `proba` does not hold probabilities, or `y` the codes of its columns.
+
     Examples
     --------
     >>> import numpy as np
@@ -107,7 +166,7 @@ def estimate_noise_matrix(
     array([[0.69, 0.31],
            [0.13, 0.87]])
     """
-    weight = np.ones(len(y)) if sample_weight is None else sample_weight
+    weight = np.ones(len(y)) if sample_weight is None else np.asarray(sample_weight)
     joint = confident_joint(y, proba, sample_weight)
     background = _kept_or_moved(joint, moved_to=joint.sum(axis=0))
     return normalize_rows(joint * weight.sum() + pseudo_count * background + PROBA_FLOOR)
@@ -136,6 +195,11 @@ def label_posterior(
     posterior : ndarray of shape (n_samples, n_classes), dtype float64
         Rows sum to 1.
 
+    Raises
+    ------
+    ValueError
+        If `proba` does not hold probabilities, or `y` the codes of its columns.
+
     Examples
     --------
     >>> import numpy as np
@@ -143,6 +207,7 @@ def label_posterior(
     >>> label_posterior(np.array([[0.5, 0.5]]), np.array([1]), noise_matrix)
     array([[0.2, 0.8]])
     """
+    proba, y = check_labeled(proba, y)
     powered = np.clip(proba, PROBA_FLOOR, None, dtype=np.float64) ** sharpening
     return normalize_rows(powered * noise_matrix.T[y])
 

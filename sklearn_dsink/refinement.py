@@ -26,7 +26,7 @@ from .checkpoint import Checkpoint
 from .crossfit import Auxiliary
 from .folds import Fold, Rows
 from .jobs import Job, by_auxiliary, run_jobs
-from .label_model import LabelModel, SmoothedLog
+from .label_model import LabelModel
 from .shared_encoding import after_encoder
 
 # Classes below this probability teach nothing of a row that is worth a copy of it.
@@ -188,4 +188,4 @@ def _unseen_posterior(
     unseen = [aux.unseen for aux in auxiliaries.values()]
     if any(part is None for part in unseen):
         return model.posterior
-    return model.label([SmoothedLog(part[fold]) for part in unseen if part is not None], codes)
+    return model.label([part[fold] for part in unseen if part is not None], codes)

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sklearn_dsink.label_model import fit_label_model
 from sklearn_dsink.noise_model import (
     confident_joint,
     estimate_noise_matrix,
@@ -149,3 +150,39 @@ def test_half_precision_probabilities_do_not_underflow():
     posterior = label_posterior(proba, np.array([1, 1]), np.full((2, 2), 0.5))
     assert posterior.dtype == np.float64
     np.testing.assert_allclose(posterior, [[1, 1e-12], [1e-12, 1]], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "proba, y, message",
+    [
+        ([[0.5, np.nan]], [0], "between 0 and 1, found values from nan"),
+        (np.log([[0.9, 0.1]]), [0], "between 0 and 1, found values from -2.3 to -0.105"),
+        ([[0.9, 0.1]], [-1], r"codes 0\.\.1, one a column of proba, found \[-1\]"),
+        ([[0.9, 0.1]], [2], r"codes 0\.\.1, .* found \[2\]"),
+        ([[0.9, 0.1]], ["a"], r"codes 0\.\.1, .* found \['a'\].*return_inverse"),
+        ([[0.9, 0.1]], [0, 1], r"proba has shape \(1, 2\) and y \(2,\)"),
+        ([0.9, 0.1], [0, 1], r"proba has shape \(2,\)"),
+    ],
+)
+def test_what_are_no_probabilities_or_codes_is_said(proba, y, message):
+    uses = [
+        lambda: confident_joint(y, proba),
+        lambda: estimate_noise_matrix(y, proba),
+        lambda: label_posterior(proba, y, np.full((2, 2), 0.5)),
+        lambda: fit_label_model([proba], y),
+    ]
+    for use in uses:
+        with pytest.raises(ValueError, match=message):
+            use()
+
+
+def test_lists_are_read_as_arrays():
+    proba, y, weight = [[0.9, 0.1], [0.2, 0.8], [0.7, 0.3]], [0, 1, 1], [1, 1, 2]
+    arrays = np.array(proba), np.array(y), np.array(weight, dtype=float)
+    np.testing.assert_array_equal(
+        estimate_noise_matrix(y, proba, sample_weight=weight),
+        estimate_noise_matrix(arrays[1], arrays[0], sample_weight=arrays[2]),
+    )
+    found = fit_label_model([proba], y, sample_weight=weight)
+    expected = fit_label_model([arrays[0]], arrays[1], sample_weight=arrays[2] / arrays[2].mean())
+    np.testing.assert_array_equal(found.posterior, expected.posterior)

@@ -19,7 +19,7 @@ from sklearn_dsink.crossfit import fit_auxiliaries
 from sklearn_dsink.datasets import flip_labels, make_long_tailed
 from sklearn_dsink.evidence import gather_evidence
 from sklearn_dsink.folds import deal_folds
-from sklearn_dsink.label_model import fit_label_model, smooth_log
+from sklearn_dsink.label_model import fit_label_model
 from sklearn_dsink.refinement import refit_auxiliaries, weighted_copies
 
 rng = np.random.default_rng(0)
@@ -127,7 +127,7 @@ def test_only_what_takes_weights_and_is_not_frozen_is_fitted_again():
     first = nested_fits(
         GIVEN, frozen=frozen, weightless=KNeighborsClassifier(), able=LogisticRegression()
     )
-    model = fit_label_model([smooth_log(aux.proba) for aux in first.values()], GIVEN)
+    model = fit_label_model([aux.proba for aux in first.values()], GIVEN)
     balance = dict.fromkeys(first, 0.5)
     second = refit_auxiliaries(
         first, model, X, GIVEN, classes=CLASSES, folds=FOLDS, balance=balance
