@@ -16,7 +16,7 @@ from sklearn.utils.metadata_routing import _raise_for_params
 from sklearn.utils.validation import check_is_fitted
 from skorch import NeuralNetClassifier
 
-from ._arrays import FloatArray, at_least_float32, safe_log
+from ._arrays import FloatArray, at_least_float32, log_softmax, safe_log
 from ._fingerprint import require_same
 from ._parameters import DSinkParameters
 from .checkpoint import Checkpoint, TargetKeeper
@@ -26,7 +26,7 @@ from .inputs import Float32Array, n_seen, validate_features
 from .inspection import FLAGGED_BELOW, find_label_issues
 from .losses import CrossEntropy
 from .nets import plain_history
-from .prediction import apply_prior, check_prior, pool, read_by_class
+from .prediction import check_prior, read_by_class
 from .report import write_report
 from .shared_encoding import encode
 from .surrogate import SurrogateLabeler
@@ -321,7 +321,7 @@ class DSinkClassifier(DSinkParameters):
         labeler()
         self._fit_target(
             net,
-            self.encoder_.transform(X),
+            self.encoder_.encode(X),
             self.surrogate_labels_.astype(np.float32),
             labeler,
             seed=seed,
@@ -411,13 +411,12 @@ class DSinkClassifier(DSinkParameters):
         check_prior(self.class_prior, self.classes_)
         X = validate_features(self, X, reset=False)
         inputs = self.encoder_.encode(X)
-        logits = log_probabilities(self.target_, inputs, corrected=False, normalize=False)
-        shift = self._log_shift()  # in float64, as the sums with it are
-        if not self.combine:
-            return apply_prior(logits, shift + self._log_prior())
-        scores = [logits + shift, self._experts.log_proba(X, inputs)]
-        pooled = pool(scores, [TARGET_SHARE, 1.0 - TARGET_SHARE])
-        return apply_prior(pooled, self._log_prior())
+        log_proba = log_probabilities(self.target_, inputs, corrected=False, normalize=False)
+        log_proba = log_proba + self._log_shift()  # in float64, as what comes after it
+        if self.combine:  # the geometric mean
+            experts = self._experts.log_proba(X, inputs)
+            log_proba = TARGET_SHARE * log_proba + (1.0 - TARGET_SHARE) * experts
+        return log_softmax(log_proba + self._log_prior())  # Bayes' rule
 
     def predict(self, X: Any) -> npt.NDArray[Any]:
         """Most probable class under `class_prior`.

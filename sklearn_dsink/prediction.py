@@ -1,64 +1,15 @@
-"""What several models say together, and what it means under another class prior."""
+"""Class priors and shares as the user gives them: a word, or a number for each class."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from ._arrays import FloatArray, log_softmax
-
-
-def pool(log_scores: Sequence[FloatArray], weights: Sequence[float]) -> FloatArray:
-    """Weighted geometric mean of several models, up to the scale of each row.
-
-    Parameters
-    ----------
-    log_scores : sequence of ndarray of shape (n_samples, n_classes)
-        Logarithms, a model each; a constant added to a row changes nothing.
-    weights : sequence of float
-        Exponent of each model.
-
-    Returns
-    -------
-    log_proba : ndarray of shape (n_samples, n_classes)
-        Rows are normalized.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> np.exp(pool([np.log([[0.8, 0.2]]), np.log([[0.2, 0.8]])], [0.5, 0.5]))
-    array([[0.5, 0.5]])
-    """
-    total = sum(weight * scores for weight, scores in zip(weights, log_scores, strict=True))
-    return log_softmax(np.asarray(total))
-
-
-def apply_prior(log_proba: FloatArray, log_prior: FloatArray) -> FloatArray:
-    """Turn a posterior under the uniform class prior into that under another, by Bayes' rule.
-
-    Parameters
-    ----------
-    log_proba : ndarray of shape (n_samples, n_classes)
-        Logarithm of the posterior under the uniform prior.
-    log_prior : ndarray of shape (n_classes,)
-        Logarithm of the prior wanted.
-
-    Returns
-    -------
-    log_proba : ndarray of shape (n_samples, n_classes)
-        Rows are normalized.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> np.exp(apply_prior(np.log([[0.5, 0.5]]), np.log([0.9, 0.1])))
-    array([[0.9, 0.1]])
-    """
-    return log_softmax(log_proba + log_prior)
+from ._arrays import FloatArray
 
 
 def read_by_class(values: Any, classes: npt.NDArray[Any], name: str) -> FloatArray:
@@ -123,9 +74,13 @@ def check_prior(class_prior: Any, classes: npt.NDArray[Any]) -> None:
     Raises
     ------
     ValueError
-        If there is not one positive finite number for each class.
+        If it is another word, or there is not one positive finite number for each class.
     """
     if isinstance(class_prior, str):
+        if class_prior not in ("uniform", "train"):
+            raise ValueError(
+                f"class_prior must be 'uniform', 'train' or numbers, found {class_prior!r}."
+            )
         return
     prior = read_by_class(class_prior, classes, "class_prior")
     if not np.all(np.isfinite(prior)) or np.any(prior <= 0):

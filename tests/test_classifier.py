@@ -170,6 +170,18 @@ def test_the_combination_is_a_geometric_mean_of_target_and_pool():
     np.testing.assert_allclose(np.ptp(both - mean, axis=1), 0, atol=1e-5)
 
 
+def test_another_class_prior_is_bayes_rule_on_the_fitted_classifier():
+    clf = quick().fit(X, Y)
+    uniform, prior = clf.predict_log_proba(X), np.array([0.2, 0.3, 0.5])
+    for scale in (1, 10):  # it is a ratio
+        log_proba = clf.set_params(class_prior=scale * prior).predict_log_proba(X)
+        np.testing.assert_allclose(np.exp(log_proba).sum(axis=1), 1)
+        odds = log_proba - uniform - np.log(prior)
+        np.testing.assert_allclose(np.ptp(odds, axis=1), 0, atol=1e-9)
+    with pytest.raises(ValueError, match="class_prior must be 'uniform', 'train' or numbers"):
+        clf.set_params(class_prior="trian").predict(X)
+
+
 def test_both_auxiliaries_play_a_part():
     base = quick().fit(X, Y).predict_proba(X)
     for name in ("noise_aux", "imb_aux"):

@@ -1,4 +1,4 @@
-"""Pooling and prior correction."""
+"""Class priors and shares as they are given, and the logarithm of probabilities."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ from hypothesis.extra.numpy import arrays
 from scipy.special import log_softmax
 
 from sklearn_dsink import _arrays
-from sklearn_dsink.prediction import apply_prior, check_prior, pool, read_by_class
+from sklearn_dsink.prediction import check_prior, read_by_class
 
 SCORES = arrays(np.float64, (4, 3), elements=st.floats(-50, 50))
-PRIORS = arrays(np.float64, 3, elements=st.floats(1e-6, 1e3))
 
 
 @pytest.mark.parametrize(("dtype", "atol"), [(np.float64, 1e-13), (np.float32, 1e-5)])
@@ -37,41 +36,6 @@ def test_log_softmax_keeps_zeros_and_finds_what_is_not_a_number():
     assert _arrays.log_softmax(np.empty((0, 3))).shape == (0, 3)
 
 
-@given(SCORES, PRIORS)
-def test_prior_correction_is_bayes_rule_and_can_be_undone(scores, prior):
-    log_proba = log_softmax(scores, axis=1)
-    corrected = apply_prior(log_proba, np.log(prior))
-    np.testing.assert_allclose(np.exp(corrected).sum(axis=1), 1)
-    odds = (corrected - log_proba) - (corrected - log_proba)[:, :1]
-    np.testing.assert_allclose(
-        odds, np.broadcast_to(np.log(prior / prior[0]), odds.shape), atol=1e-9
-    )
-    np.testing.assert_allclose(apply_prior(corrected, -np.log(prior)), log_proba, atol=1e-9)
-
-
-@given(SCORES, st.floats(0.1, 1e3))
-def test_the_scale_of_a_prior_does_not_matter(scores, scale):
-    log_proba = log_softmax(scores, axis=1)
-    again = apply_prior(log_proba, np.full(3, np.log(scale)))
-    np.testing.assert_allclose(again, log_proba, atol=1e-13)
-
-
-@given(SCORES, SCORES)
-def test_pool_is_a_geometric_mean_blind_to_row_constants(first, second):
-    pooled = pool([first, second], [0.5, 0.5])
-    np.testing.assert_allclose(np.exp(pooled).sum(axis=1), 1)
-    np.testing.assert_allclose(pooled, pool([second, first], [0.5, 0.5]))
-    np.testing.assert_allclose(pooled, pool([first + 7, second], [0.5, 0.5]), atol=1e-9)
-    np.testing.assert_allclose(
-        pool([first, first], [0.3, 0.7]), log_softmax(first, axis=1), atol=1e-9
-    )
-
-
-def test_pool_counts_a_model_a_weight():
-    with pytest.raises(ValueError, match="zip"):
-        pool([np.zeros((1, 2))], [0.5, 0.5])
-
-
 @pytest.mark.parametrize("prior", ["uniform", "train", [0.5, 0.5], np.array([1e-9, 100])])
 def test_usable_priors(prior):
     check_prior(prior, np.array(["a", "b"]))
@@ -89,6 +53,8 @@ def test_usable_priors(prior):
         ([0.0, 1.0], "positive finite numbers.*small share"),
         ([-1.0, 1.0], "positive finite numbers"),
         ([np.inf, 1.0], "positive finite numbers"),
+        ("Train", "must be 'uniform', 'train' or numbers, found 'Train'"),
+        ("", "must be 'uniform', 'train' or numbers, found ''"),
     ],
 )
 def test_unusable_priors(prior, message):
