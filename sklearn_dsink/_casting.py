@@ -65,10 +65,10 @@ def learn_shift(X: Any) -> npt.NDArray[np.float64] | None:
     else:
         low, high = _ends(X)
     size = np.maximum(high, -low)
-    with np.errstate(over="ignore"):  # no spread is narrow that is infinite
+    with np.errstate(over="ignore", invalid="ignore"):  # no spread is narrow that is infinite
         spread = high - low
-    narrow = (spread < _NARROW * size) & (spread > _ROUNDING * size)
-    offset = np.where(narrow, low + spread / 2, 0.0)
+        narrow = (spread < _NARROW * size) & (spread > _ROUNDING * size)
+        offset = np.where(narrow, low + spread / 2, 0.0)
     reach = np.where(narrow, spread / 2, size)
     scale = np.where((reach > 0) & (reach < _SMALLEST), reach, 1.0)
     return np.stack([offset, scale]) if offset.any() or (scale != 1).any() else None

@@ -91,6 +91,22 @@ def require_all_read(vectorizer: Any, frame: Any, encoded: Any) -> None:
             _require_read(frame, names[column], np.isnan(np.asarray(read)), what)
 
 
+def require_finite_read(vectorizer: Any, encoded: Any) -> None:
+    """Refuse infinite numbers that a fitted TableVectorizer read from objects or texts."""
+    for column in vectorizer.kind_to_columns_["numeric"]:
+        require_finite(column, np.asarray(encoded[vectorizer.input_to_outputs_[column][0]]))
+
+
+def require_finite(name: Any, values: npt.NDArray[Any]) -> None:
+    """Raise ValueError where a column holds infinite numbers, and name the first."""
+    if values.dtype.kind == "f" and np.isinf(values).any():
+        row = int(np.flatnonzero(np.isinf(values))[0])
+        raise ValueError(
+            f"Input X contains infinity in column {name!r} (first in row {row}). "
+            "Replace infinite values, for instance by NaN, which counts as missing."
+        )
+
+
 def _require_read(frame: Any, name: Any, missing: npt.NDArray[np.bool_], what: str) -> None:
     rows = np.flatnonzero(missing)
     values = np.asarray(frame[name])[rows]

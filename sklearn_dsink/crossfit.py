@@ -152,14 +152,14 @@ def fit_auxiliaries(
                 warnings.warn(
                     f"{named(name, estimator)} takes no sample_weight and is fitted without it.",
                     UserWarning,
-                    stacklevel=3,
+                    stacklevel=5,  # who called DSinkClassifier.fit
                 )
         seed = int(random_state.randint(np.iinfo(np.int32).max))
         prepared[name] = template, params, seed
         encoded[name] = None
         if is_frozen(template):
             continue
-        if reads_encoded(template, X):
+        if reads_encoded(estimator, X):
             if shared is None:
                 with seeded(seed):
                     shared = encode(X, sample_weight)

@@ -118,6 +118,7 @@ def make_folds(
         (np.unique(_row_numbers(train, n_samples)), _row_numbers(test, n_samples))
         for train, test in splits
     ]
+    folds = [(train, test) for train, test in folds if len(test)]  # an empty part asks for nothing
     tested = np.concatenate([np.empty(0, dtype=np.intp), *(test for _, test in folds)])
     if np.any(np.bincount(tested, minlength=n_samples) != 1):
         raise ValueError(

@@ -29,6 +29,8 @@ from ._columns import (
     column_values,
     names_of_categories,
     require_all_read,
+    require_finite,
+    require_finite_read,
     with_named_numbers,
     with_numpy_times,
 )
@@ -111,12 +113,7 @@ def validate_features(estimator: Any, X: Any, *, reset: bool) -> Any:
         column = column_values(X, name)
         if column.dtype.kind == "c":
             raise ValueError(f"Complex data not supported: column {name!r}.")
-        if column.dtype.kind == "f" and np.isinf(column).any():
-            row = int(np.flatnonzero(np.isinf(column))[0])
-            raise ValueError(
-                f"Input X contains infinity in column {name!r} (first in row {row}). "
-                "Replace infinite values, for instance by NaN, which counts as missing."
-            )
+        require_finite(name, column)
     if not reset and names is None and isinstance(X, pd.DataFrame):
         # That fit has seen no names is said above, and need not be by all that read X after it.
         return X.set_axis(range(X.shape[1]), axis=1)
@@ -206,7 +203,7 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If a frame has no numbers, and nothing but missing values.
+            If a frame holds nothing but missing values, or infinite ones.
         """
         if not hasattr(self, "_sklearn_output_config"):  # the global one is not for parts of nets
             self.set_output(transform="default")
@@ -226,6 +223,7 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
             texts = StringEncoder(random_state=self.random_state)
             self._vectorizer = TableVectorizer(low_cardinality=encoder, high_cardinality=texts)
             X = self._vectorizer.fit_transform(with_numpy_times(shift_columns(X, shift)))
+            require_finite_read(self._vectorizer, X)
             shift = None  # done, and the columns are skrub's now
             if not len(X.columns):
                 raise ValueError(
@@ -286,6 +284,7 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
             X = with_named_numbers(X, names_of_categories(self._vectorizer, X))
             encoded = self._vectorizer.transform(with_numpy_times(shift_columns(X, shift)))
             require_all_read(self._vectorizer, X, encoded)
+            require_finite_read(self._vectorizer, encoded)
             X, shift = encoded, None
         return self._reduce(self._fill(as_float32(X, shift)))
 

@@ -8,6 +8,7 @@ with it share one, and their fits get its answers; so does the target.
 
 from __future__ import annotations
 
+from copy import copy
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,16 +19,18 @@ from .auxiliaries import is_pipeline
 from .inputs import TabularEncoder, is_frame, is_projected
 
 
-def reads_encoded(template: Any, X: Any) -> bool:
-    """Whether X takes long to encode, and the classifier is a pipeline that does so first.
+def reads_encoded(estimator: Any, X: Any) -> bool:
+    """Whether X takes long to encode, and the user's classifier is a pipeline that does so first.
 
-    Steps that were told to hand on data frames get them, from an encoder of their own.
+    Encoders that were given a seed, or told to hand on data frames, are left to do so.
     """
-    steps = template.steps if is_pipeline(template) else []
+    steps = estimator.steps if is_pipeline(estimator) else []
     if len(steps) < 2 or type(steps[0][1]) is not TabularEncoder:
         return False
-    output = getattr(steps[0][1], "_sklearn_output_config", {}).get("transform", "default")
-    return output == "default" and (is_frame(X) or is_projected(X))
+    encoder = steps[0][1]
+    output = getattr(encoder, "_sklearn_output_config", {}).get("transform", "default")
+    is_ours = encoder.random_state is None and output == "default"
+    return is_ours and (is_frame(X) or is_projected(X))
 
 
 class Encoded(NamedTuple):
@@ -47,7 +50,7 @@ def encode(X: Any, sample_weight: FloatArray | None, **parameters: Any) -> Encod
     sample_weight : ndarray of shape (n_samples,) or None
         Rows of weight 0 do not count.
     **parameters : dict
-        Of the encoder, about sparse matrices only.
+        Of the encoder.
 
     Returns
     -------
@@ -83,4 +86,6 @@ def with_encoder(encoded: Encoded | None, template: Any, model: Any) -> Any:
     if encoded is None:
         return model
     steps = model.steps if is_pipeline(model) else [("classifier", model)]
-    return type(template)([(template.steps[0][0], encoded.encoder), *steps])
+    whole = copy(template)
+    whole.steps = [(template.steps[0][0], encoded.encoder), *steps]
+    return whole

@@ -64,6 +64,7 @@ def test_rows_are_shuffled():
     [
         *(None, 3, KFold(3), StratifiedKFold(3), [([0, 1], [2]), ([2], [0, 1])]),
         [([True, True, False], [False, False, True]), ([2], np.array([True, True, False]))],
+        [([0, 1], [2]), ([2], [0, 1]), ([0, 1, 2], [])],
     ],
 )
 def test_what_cv_may_be(cv, rng):
@@ -76,6 +77,7 @@ def test_what_cv_may_be(cv, rng):
         assert all(isinstance(part, np.ndarray) for fold in folds for part in fold)
         tested = np.concatenate([test for _, test in folds])
         np.testing.assert_array_equal(np.sort(tested), range(n_rows))
+        assert all(len(test) for _, test in folds)
 
 
 @pytest.mark.parametrize(

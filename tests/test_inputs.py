@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -195,6 +197,18 @@ def test_infinite_values_in_a_frame_are_named(library):
     frame = library({"a": [1.0, 2.0], "b": [0.0, -np.inf]})
     with pytest.raises(ValueError, match=r"infinity in column 'b' \(first in row 1\)"):
         TabularEncoder().fit(frame)
+
+
+@pytest.mark.parametrize("endless", [np.inf, Decimal("-Infinity"), "inf"])
+def test_infinite_values_among_objects_and_texts_are_named(endless):
+    values = [1.5, 2.0, 3.25] * 10
+    column = [type(endless)(value) for value in values]
+    frame = pd.DataFrame({"a": pd.Series(column, dtype=object), "kind": ["x", "y", "z"] * 10})
+    encoder = TabularEncoder().fit(frame)
+    frame.loc[4, "a"] = endless
+    for read in (encoder.transform, TabularEncoder().fit):
+        with pytest.raises(ValueError, match=r"infinity in column 'a' \(first in row 4\)"):
+            read(frame)
 
 
 def test_columns_are_checked_by_name():

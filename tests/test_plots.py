@@ -227,6 +227,17 @@ def test_a_calibrated_model_lies_on_the_diagonal():
     assert display.calibration_error < 0.02
 
 
+def test_the_curve_has_the_bins_of_the_error_in_its_legend():
+    """Confidences on the edges of bins, as averages of ten trees are."""
+    p = np.repeat([0.6, 0.7, 0.8, 0.9], 50)
+    y = np.random.default_rng(0).random(len(p)) < 0.75
+    proba = np.column_stack([1 - p, p])
+    display = ReliabilityDisplay.from_predictions(y, proba, n_bins=10)
+    (curve,) = (line for line in display.ax_.lines if len(line.get_xdata()) == 4)
+    error = np.abs(curve.get_xdata() - curve.get_ydata()).mean()  # bins of as many rows
+    assert error == pytest.approx(display.calibration_error)
+
+
 def test_user_strings_are_not_taken_for_mathematics():
     labels = ["$\\frac{$", "two\nlines", "  "]
     with mpl.rc_context({"text.usetex": False}):

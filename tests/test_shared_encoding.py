@@ -95,6 +95,21 @@ def test_a_pipeline_of_ones_own_comes_back_whole(pipeline, n_encoder_fits):
     )
 
 
+def test_parameters_of_ones_own_pipeline_and_encoder_are_kept(n_encoder_fits, tmp_path):
+    X, y = mixed_table()
+    steps = [("columns", TabularEncoder()), ("bayes", GaussianNB())]
+    own = Pipeline(steps, memory=str(tmp_path))
+    clf = small(noise_aux=own, refine=False).fit(X, y)
+    assert clf.noise_aux_.memory == str(tmp_path)
+    assert len(n_encoder_fits) == 1
+    n_encoder_fits.clear()
+    seeded = make_pipeline(TabularEncoder(random_state=3), GaussianNB())
+    clf.set_params(noise_aux=seeded).fit(X, y)
+    assert clf.noise_aux_[0].random_state == 3
+    assert clf.noise_aux_[0] is not clf.encoder_
+    assert len(n_encoder_fits) == 1 + 4, "shared by the default f_L and the target; own ones"
+
+
 def test_wide_sparse_rows_are_projected_once_and_trees_see_their_components(n_encoder_fits):
     rng = np.random.default_rng(0)
     y = rng.integers(2, size=300)

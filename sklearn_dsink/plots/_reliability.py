@@ -193,7 +193,9 @@ class ReliabilityDisplay:
         return self
 
     def _curve(self, ax: Any, confidence: Any, right: Any, **style: Any) -> None:
-        bins = np.clip((confidence * self.n_bins).astype(int), 0, self.n_bins - 1)
+        # As in expected_calibration_error: on an edge, of the bin below it.
+        edges = np.arange(1, self.n_bins) / self.n_bins
+        bins = np.searchsorted(edges, confidence, side="left")
         rows = np.bincount(bins, minlength=self.n_bins)
         # A bin of a row or two says nothing, and its point would jump across the picture.
         filled = rows >= max(1, min(5, len(right) // 20))
