@@ -22,6 +22,7 @@ from ._arrays import FloatArray
 from .auxiliaries import request_weights
 from .crossfit import fit_auxiliaries
 from .folds import Fold
+from .jobs import RunOptions
 from .probabilities import predict_aligned
 
 Labels = npt.NDArray[Any]
@@ -137,7 +138,7 @@ class CorrectedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
                 folds=folds,
                 sample_weight=sample_weight,
                 fit_params=None if params is None else {"estimator": params},
-                n_jobs=self.n_jobs,
+                options=RunOptions(self.n_jobs),
                 random_state=rng,
             )["estimator"]
         except ValueError as error:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pickle
 from collections.abc import Mapping
 from importlib.metadata import version
-from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -18,8 +17,8 @@ from sklearn.base import clone
 from sklearn.utils import _safe_indexing, gen_batches
 from skorch import NeuralNetClassifier
 
+from ._columns import is_frame
 from .auxiliaries import is_frozen
-from .inputs import is_frame
 from .probabilities import predict_aligned
 
 # Parameters that leave a fit as it is: they act on predictions, on its speed, or on what is kept.
@@ -195,8 +194,3 @@ def _auxiliary(name: str, estimator: Any, X: Any, classes: npt.NDArray[Any]) -> 
     # To three digits, for the last ones may depend on the threads; shifted, because simple
     # fractions would lie on the very edge between two numbers.
     return type(estimator.estimator), np.floor(1e3 * proba + np.sqrt(0.1))
-
-
-def is_whole_number(value: Any) -> bool:
-    """Whether a random state is an int, so that a second fit draws what the first one did."""
-    return isinstance(value, Integral)

@@ -17,8 +17,9 @@ import numpy.typing as npt
 from scipy import sparse
 from torch.utils.data import DataLoader, Dataset
 
+from ._columns import is_frame
 from ._files import replacing
-from .inputs import Float32Array, is_frame
+from .inputs import Float32Array
 
 __all__ = ["store_blocks"]
 

@@ -19,6 +19,7 @@ from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import replace
 from importlib.util import find_spec
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from sklearn.base import BaseEstimator
 from skorch.callbacks import Callback
 
 from ._files import replacing
-from ._fingerprint import differences, is_whole_number
+from ._fingerprint import differences
 from ._net_states import load_states, states, steppers
 from ._seeding import generator_states, set_generator_states
 from .nets import plain_history
@@ -63,7 +64,7 @@ class Checkpoint:
     def __init__(
         self, folder: str | os.PathLike[str], fingerprint: Mapping[str, str], random_state: Any
     ) -> None:
-        if not is_whole_number(random_state):
+        if not isinstance(random_state, Integral):
             raise ValueError(
                 f"checkpoint_dir needs an int as random_state, found {random_state!r}: a fit that "
                 "is started again has to draw the same numbers."

@@ -24,6 +24,7 @@ from .evidence import choose_class_marginal, gather_evidence
 from .folds import make_folds
 from .inputs import Float32Array, n_seen, validate_features
 from .inspection import FLAGGED_BELOW, find_label_issues
+from .jobs import RunOptions
 from .losses import CrossEntropy
 from .nets import plain_history
 from .prediction import check_prior, read_by_class
@@ -32,11 +33,6 @@ from .shared_encoding import encode
 from .surrogate import SurrogateLabeler
 from .target import fit_target, log_probabilities
 from .validation import check_weights, encode_labels
-
-# Copies for second fits weigh the classes half-way between their sizes and all alike: the tail is
-# heard, and what is wrong in its corrected labels is not shouted.  An auxiliary that balances by
-# itself goes on from there: the default f_L goes half of what is left.
-REFIT_BALANCE = 0.5
 
 # Weight of the target beside the pooled auxiliaries in a combined prediction: it has learnt from
 # all of them, and makes up for the weaker ones.
@@ -260,14 +256,10 @@ class DSinkClassifier(DSinkParameters):
             classes=self.classes_,
             folds=folds,
             refine=self._refines(len(codes)),
-            balance=dict.fromkeys(auxiliaries, REFIT_BALANCE),
             sample_weight=weight,
             fit_params=routed or None,
-            n_jobs=self.n_jobs,
             random_state=rng,
-            verbose=self.verbose,
-            checkpoint=checkpoint,
-            fit_timeout=self.fit_timeout,
+            options=RunOptions(self.n_jobs, self.verbose, checkpoint, self.fit_timeout),
         )
         model, noise = evidence.label_model, evidence.auxiliaries["noise_aux"]
         marginal = choose_class_marginal(self.class_marginal, evidence, weight)

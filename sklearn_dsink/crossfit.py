@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.utils.validation import _num_samples
@@ -21,9 +21,16 @@ from .auxiliaries import (
     take_params,
     weight_parameters,
 )
-from .checkpoint import Checkpoint
 from .folds import Fold, Rows, are_complements, taught_without
-from .jobs import Job, LeavesOut, by_auxiliary, kept_dtype, predict_by_blocks, run_jobs
+from .jobs import (
+    Job,
+    LeavesOut,
+    RunOptions,
+    by_auxiliary,
+    kept_dtype,
+    predict_by_blocks,
+    run_jobs,
+)
 from .shared_encoding import (
     Encoded,
     after_encoder,
@@ -33,8 +40,30 @@ from .shared_encoding import (
 )
 
 
-@dataclass(frozen=True)
-class Auxiliary:
+@dataclass(frozen=True, kw_only=True)
+class Template:
+    """An auxiliary that can be fitted, as often as it takes.
+
+    Attributes
+    ----------
+    template : classifier
+        Seeded and unfitted; or the frozen estimator that was given.
+    params : dict
+        Further parameters of ``fit``, by training row where they are that long.
+    seed : int
+        Seeds each fit.
+    encoded : Encoded or None
+        First step of the template, where it is fitted once for all fits.
+    """
+
+    template: Any
+    params: dict[str, Any]
+    seed: int
+    encoded: Encoded | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Auxiliary(Template):
     """A fitted auxiliary, the probabilities it gives the training rows, and how to fit it again.
 
     Attributes
@@ -44,31 +73,30 @@ class Auxiliary:
     proba : ndarray of shape (n_samples, n_classes), dtype float32 or float16
         Out-of-fold with folds, in-sample without them or where the estimator is frozen.  Of no
         rows where there was an empty list of folds.
-    template : classifier
-        Seeded and unfitted; the frozen estimator itself.
-    params : dict
-        Further parameters of ``fit``, by training row where they are that long.
-    seed : int
-        Seeds each fit.
     unseen : ndarray of shape (n_folds, n_samples, n_classes), of the same dtype, or None
         For each fold, probabilities of the rows outside it by models that have seen neither the
         fold nor the row.  None unless asked for.
-    encoded : Encoded or None
-        First step of the template, where it is fitted once for all fits.
+    template, params, seed, encoded
+        As in `Template`.
     """
 
     estimator: Any
     proba: FloatArray
-    template: Any
-    params: dict[str, Any] = field(default_factory=dict)
-    seed: int = 0
-    unseen: FloatArray | None = None
-    encoded: Encoded | None = None
+    unseen: FloatArray | None
 
     @property
     def classifier(self) -> Any:
         """The estimator behind its encoder: reads X as the user gives it."""
         return with_encoder(self.encoded, self.template, self.estimator)
+
+
+class _Part(NamedTuple):
+    """Rows to fit, their labels, the rows to predict then, and what this is called."""
+
+    taught: Rows
+    labels: Any
+    tested: Rows | None
+    stage: str
 
 
 def fit_auxiliaries(
@@ -82,11 +110,8 @@ def fit_auxiliaries(
     nested: bool = False,
     sample_weight: FloatArray | None = None,
     fit_params: dict[str, dict[str, Any]] | None = None,
-    n_jobs: int | None = None,
     random_state: np.random.RandomState,
-    verbose: int = 0,
-    checkpoint: Checkpoint | None = None,
-    fit_timeout: float | None = None,
+    options: RunOptions | None = None,
 ) -> dict[str, Auxiliary]:
     """Fit auxiliaries on all rows and give their probabilities for the training rows.
 
@@ -113,35 +138,64 @@ def fit_auxiliaries(
         are in no training part, so that they count for nothing with any auxiliary.
     fit_params : dict of str to dict, default=None
         Routed parameters by auxiliary, in place of `sample_weight`.
-    n_jobs : int, default=None
-        Fits that run at the same time, over auxiliaries and folds.
     random_state : RandomState
         Source of the seeds.
-    verbose : int, default=0
-        Above 0, the fits are counted aloud.
-    checkpoint : Checkpoint, default=None
-        Keeps the fits' results.
-    fit_timeout : float, default=None
-        Seconds that one fit with its predictions may take.
+    options : RunOptions, default=None
+        How the fits are run.
 
     Returns
     -------
     fitted : dict of str to Auxiliary
     """
-    n_samples = len(y)
-    heavy = np.arange(n_samples) if sample_weight is None else np.flatnonzero(sample_weight > 0)
+    templates = _make_templates(auxiliaries, X, sample_weight, fit_params, random_state)
+    heavy = np.arange(len(y)) if sample_weight is None else np.flatnonzero(sample_weight > 0)
     # Auxiliaries share rows and labels, which of many rows and folds are not small.
-    parts: list[tuple[Rows, Any, Rows | None, str]] = [(heavy, y[heavy], None, "all rows")]
-    for held_out in _held_out(folds, nested):
-        left_out = [(folds or [])[k] for k in held_out]
-        tested = np.concatenate([test for _, test in left_out])
-        taught = np.intersect1d(heavy, taught_without(left_out))
-        number = " and ".join(str(k + 1) for k in held_out)
-        parts.append((taught, y[taught], tested, f"all but fold {number} of {len(folds or [])}"))
+    parts = [_Part(heavy, y[heavy], None, "all rows"), *_leave_out(folds or [], nested, y, heavy)]
+    # What leaves rows out by itself does not leave out those that a splitter keeps from teaching.
+    may_leave_out = bool(folds) and are_complements(folds or [], len(y))
+    jobs = []
+    for name, each in templates.items():
+        if not is_frozen(each.template):
+            jobs += _make_jobs(name, each, y, parts, may_leave_out)
+    features = {n: X if t.encoded is None else t.encoded.values for n, t in templates.items()}
+    how = {"classes": classes, "class_share": class_share, "options": options}
+    results = run_jobs(jobs, features, **how)
 
-    prepared: dict[str, tuple[Any, dict[str, Any], int]] = {}
-    encoded: dict[str, Encoded | None] = {}
-    shared, jobs = None, []
+    models, probas = {}, {}
+    for name, done in by_auxiliary(jobs, results):
+        job, models[name] = next(done)
+        answers: Iterable[Any] = ((each.predicts, result) for each, result in done)
+        if job.leaves_out is not None:
+            models[name], proba = models[name]
+            answers = _parts_of(job.leaves_out, proba)
+        if folds:
+            probas[name] = _out_of_fold(answers, X, folds, nested, len(classes))
+
+    fitted = {}
+    for name, each in templates.items():
+        model = models.get(name, each.template)  # a frozen one is its own
+        unseen = None
+        if name in probas:
+            proba, unseen = probas[name]
+        elif folds == []:
+            proba = np.empty((0, len(classes)), dtype=np.float32)
+        else:
+            proba = predict_by_blocks(model, features[name], None, classes, class_share, name)
+            if nested:
+                unseen = np.broadcast_to(proba, (len(folds or []), *proba.shape))
+        fitted[name] = Auxiliary(**vars(each), estimator=model, proba=proba, unseen=unseen)
+    return fitted
+
+
+def _make_templates(
+    auxiliaries: dict[str, Any],
+    X: Any,
+    sample_weight: FloatArray | None,
+    fit_params: dict[str, dict[str, Any]] | None,
+    random_state: np.random.RandomState,
+) -> dict[str, Template]:
+    """Seed the auxiliaries, name their weights, and fit the encoder that some of them share."""
+    templates, shared = {}, None
     for name, estimator in auxiliaries.items():
         template = prepare(estimator, random_state)
         if fit_params is not None:
@@ -152,72 +206,53 @@ def fit_auxiliaries(
                 warnings.warn(
                     f"{named(name, estimator)} takes no sample_weight and is fitted without it.",
                     UserWarning,
-                    stacklevel=5,  # who called DSinkClassifier.fit
+                    stacklevel=6,  # who called DSinkClassifier.fit
                 )
         seed = int(random_state.randint(np.iinfo(np.int32).max))
-        prepared[name] = template, params, seed
-        encoded[name] = None
-        if is_frozen(template):
-            continue
+        encoded = None
         if reads_encoded(estimator, X):
             if shared is None:
                 with seeded(seed):
                     shared = encode(X, sample_weight)
-            encoded[name] = shared
-            template = after_encoder(shared, template)
-        # What it leaves out is left out alone, not with rows that a splitter keeps from teaching.
-        shortcut = bool(folds) and are_complements(folds or [], n_samples) and leaves_out(template)
-        leaving = None
-        if shortcut:
-            weight = _weight_in(params)
-            if weight is None and len(heavy) < n_samples:
-                weight = np.isin(np.arange(n_samples), heavy).astype(np.float64)
-            leaving = LeavesOut(y, weight, tuple(part[2] for part in parts if part[2] is not None))
-        for train, labels, test, stage in parts[:1] if shortcut else parts:
-            own = take_params(params, train, n_samples)
-            jobs.append(Job(name, template, train, labels, own, seed, stage, test, leaving))
-
-    features = {name: X if each is None else each.values for name, each in encoded.items()}
-    results = run_jobs(
-        jobs,
-        features,
-        classes=classes,
-        class_share=class_share,
-        n_jobs=n_jobs,
-        verbose=verbose,
-        checkpoint=checkpoint,
-        fit_timeout=fit_timeout,
-    )
-    models, probas = {}, {}
-    for name, done in by_auxiliary(jobs, results):
-        job, models[name] = next(done)
-        if job.leaves_out is not None:
-            models[name], proba = models[name]
-            answers = _parts_of(job.leaves_out, proba)
-        else:
-            answers = (
-                (each.predicts, result) for each, result in done if each.predicts is not None
-            )
-        if folds:
-            probas[name] = _out_of_fold(answers, X, folds, nested, len(classes))
-
-    fitted = {}
-    for name, (template, params, seed) in prepared.items():
-        model = models.get(name, template)  # a frozen one is its own
-        if name in probas:
-            proba, unseen = probas[name]
-        elif folds == []:
-            proba, unseen = np.empty((0, len(classes)), dtype=np.float32), None
-        else:
-            proba = predict_by_blocks(model, features[name], None, classes, class_share, name)
-            every_fold = (len(folds or []), *proba.shape)
-            unseen = np.broadcast_to(proba, every_fold) if nested else None
-        fitted[name] = Auxiliary(model, proba, template, params, seed, unseen, encoded[name])
-    return fitted
+            encoded = shared
+        templates[name] = Template(template=template, params=params, seed=seed, encoded=encoded)
+    return templates
 
 
-def _held_out(folds: list[Fold] | None, nested: bool) -> list[tuple[int, ...]]:
-    numbers = range(len(folds or []))
+def _make_jobs(
+    name: str, auxiliary: Template, y: Any, parts: list[_Part], may_leave_out: bool
+) -> list[Job]:
+    """Fit each part, or all rows alone where the auxiliary tells what it says without others."""
+    params, n_samples, whole = auxiliary.params, len(y), parts[0].taught
+    template = after_encoder(auxiliary.encoded, auxiliary.template)
+    leaving = None
+    if may_leave_out and leaves_out(template):
+        weight = _weight_in(params)
+        if weight is None and len(whole) < n_samples:
+            weight = np.isin(np.arange(n_samples), whole).astype(np.float64)
+        tested = tuple(part.tested for part in parts if part.tested is not None)
+        leaving, parts = LeavesOut(y, weight, tested), parts[:1]
+    jobs = []
+    for part in parts:
+        own = take_params(params, part.taught, n_samples)
+        rows = part.taught, part.labels
+        jobs.append(
+            Job(name, template, *rows, own, auxiliary.seed, part.stage, part.tested, leaving)
+        )
+    return jobs
+
+
+def _leave_out(folds: list[Fold], nested: bool, y: Any, heavy: Rows) -> Iterator[_Part]:
+    for held_out in _held_out(folds, nested):
+        left_out = [folds[k] for k in held_out]
+        tested = np.concatenate([test for _, test in left_out])
+        taught = np.intersect1d(heavy, taught_without(left_out))
+        number = " and ".join(str(k + 1) for k in held_out)
+        yield _Part(taught, y[taught], tested, f"all but fold {number} of {len(folds)}")
+
+
+def _held_out(folds: list[Fold], nested: bool) -> list[tuple[int, ...]]:
+    numbers = range(len(folds))
     return list(combinations(numbers, 2)) if nested else [(k,) for k in numbers]
 
 

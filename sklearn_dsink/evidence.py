@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ._arrays import FloatArray, column_totals
-from .checkpoint import Checkpoint
 from .crossfit import Auxiliary, fit_auxiliaries
 from .folds import Fold, merge_folds
 from .inputs import TabularEncoder
+from .jobs import RunOptions
 from .label_model import LabelModel, fit_label_model
 from .prediction import read_by_class
 from .probabilities import predict_aligned
@@ -103,14 +103,10 @@ def gather_evidence(
     classes: npt.NDArray[Any],
     folds: list[Fold] | None,
     refine: bool,
-    balance: dict[str, float],
     sample_weight: FloatArray | None,
     fit_params: dict[str, dict[str, Any]] | None,
-    n_jobs: int | None,
     random_state: np.random.RandomState,
-    verbose: int,
-    checkpoint: Checkpoint | None = None,
-    fit_timeout: float | None = None,
+    options: RunOptions | None = None,
 ) -> Evidence:
     """Fit the auxiliaries on the given labels, and again on what these probably are.
 
@@ -128,22 +124,14 @@ def gather_evidence(
         None takes in-sample probabilities, and refits nothing.
     refine : bool
         Whether to refit on corrected labels.
-    balance : dict of str to float
-        How far the classes of each auxiliary are balanced when it is refitted.
     sample_weight : ndarray of shape (n_samples,) or None
         Weights of mean 1.
     fit_params : dict of str to dict, or None
         Routed parameters by auxiliary.
-    n_jobs : int or None
-        Fits that run at the same time.
     random_state : RandomState
         Source of the seeds.
-    verbose : int
-        Above 0, the fits are counted aloud.
-    checkpoint : Checkpoint, default=None
-        Keeps the results of the fits.
-    fit_timeout : float, default=None
-        Seconds that one fit with its predictions may take.
+    options : RunOptions, default=None
+        How the fits are run.
 
     Returns
     -------
@@ -159,10 +147,7 @@ def gather_evidence(
         "classes": classes,
         "folds": folds,
         "sample_weight": sample_weight,
-        "n_jobs": n_jobs,
-        "verbose": verbose,
-        "checkpoint": checkpoint,
-        "fit_timeout": fit_timeout,
+        "options": options,
     }
     first = fit_auxiliaries(
         auxiliaries,
@@ -177,7 +162,7 @@ def gather_evidence(
     how = {"n_starts": 1} if refine else {"power": _POWER}  # the first of two teaches, no more
     model, experts = _label_model(first, codes, sample_weight, **how), dict(first)
     if refine:
-        second = refit_auxiliaries(first, model, X, codes, balance=balance, **run)
+        second = refit_auxiliaries(first, model, X, codes, **run)
         experts |= {f"{name} refitted": auxiliary for name, auxiliary in second.items()}
         model = _label_model(experts, codes, sample_weight, power=_POWER)
     pooled = Experts(
@@ -208,7 +193,7 @@ def choose_class_marginal(
     Returns
     -------
     class_marginal : ndarray of shape (n_classes,)
-        Sums to 1; no class has less than half a row.
+        Sums to 1; no class has less than half a row, or half of an equal share.
 
     Raises
     ------

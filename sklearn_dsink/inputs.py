@@ -27,6 +27,7 @@ from ._casting import as_float32, learn_shift, shift_columns, small_blocks
 from ._columns import (
     all_numeric,
     column_values,
+    is_frame,
     names_of_categories,
     require_all_read,
     require_finite,
@@ -34,7 +35,6 @@ from ._columns import (
     with_named_numbers,
     with_numpy_times,
 )
-from ._columns import is_frame as is_frame  # for other modules too
 
 Float32Array = npt.NDArray[np.float32]
 

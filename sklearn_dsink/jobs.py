@@ -95,17 +95,37 @@ class Job:
     leaves_out: LeavesOut | None = None
 
 
+@dataclass(frozen=True)
+class RunOptions:
+    """How fits are run, which changes none of their results.
+
+    Attributes
+    ----------
+    n_jobs : int, default=None
+        Fits that run at the same time.
+    verbose : int, default=0
+        Above 0, the fits are counted aloud.
+    checkpoint : Checkpoint, default=None
+        Keeps each result as soon as there is one, and gives those that it has.
+    fit_timeout : float, default=None
+        Seconds that one fit with its predictions may take.  Each then runs in a process that can
+        be killed, as many at a time as with `n_jobs`.
+    """
+
+    n_jobs: int | None = None
+    verbose: int = 0
+    checkpoint: Checkpoint | None = None
+    fit_timeout: float | None = None
+
+
 def run_jobs(
     jobs: Sequence[Job],
     X: Mapping[str, Any],
     *,
     classes: npt.NDArray[Any],
     class_share: FloatArray,
-    n_jobs: int | None = None,
     title: str = "auxiliary fits",
-    verbose: int = 0,
-    checkpoint: Checkpoint | None = None,
-    fit_timeout: float | None = None,
+    options: RunOptions | None = None,
 ) -> Iterator[Any]:
     """Run fits side by side, and give each result when it is there.
 
@@ -119,17 +139,10 @@ def run_jobs(
         Columns of the probabilities.
     class_share : ndarray of shape (n_classes,)
         Share of each class in the training rows.
-    n_jobs : int, default=None
-        Fits that run at the same time.
     title : str, default="auxiliary fits"
         Shown with the progress.
-    verbose : int, default=0
-        Above 0, the fits are counted aloud.
-    checkpoint : Checkpoint, default=None
-        Keeps each result as soon as there is one, and gives those that it has.
-    fit_timeout : float, default=None
-        Seconds that one fit with its predictions may take.  Each then runs in a process that can
-        be killed, as many at a time as with `n_jobs`.
+    options : RunOptions, default=None
+        None runs them one by one, in silence, and keeps nothing.
 
     Yields
     ------
@@ -142,12 +155,14 @@ def run_jobs(
     TimeoutError
         If a fit was not done in time.
     """
-    progress = Progress(title, len(jobs), verbose)
-    places = [None] * len(jobs) if checkpoint is None else checkpoint.next_stage(len(jobs))
-    limited = nullcontext() if fit_timeout is None else LimitedWorkers(fit_timeout)
-    with limited as workers:
+    options = options or RunOptions()
+    progress = Progress(title, len(jobs), options.verbose)
+    kept = options.checkpoint
+    places = [None] * len(jobs) if kept is None else kept.next_stage(len(jobs))
+    seconds = options.fit_timeout
+    with nullcontext() if seconds is None else LimitedWorkers(seconds) as workers:
         done = Parallel(
-            n_jobs=n_jobs,
+            n_jobs=options.n_jobs,
             return_as="generator",
             backend=None if workers is None else "threading",  # each waits for a process
         )(

@@ -22,15 +22,19 @@ from .auxiliaries import (
     take_params,
     weight_parameters,
 )
-from .checkpoint import Checkpoint
 from .crossfit import Auxiliary
 from .folds import Fold, Rows
-from .jobs import Job, by_auxiliary, run_jobs
+from .jobs import Job, RunOptions, by_auxiliary, kept_dtype, run_jobs
 from .label_model import LabelModel
 from .shared_encoding import after_encoder
 
 # Classes below this probability teach nothing of a row that is worth a copy of it.
 _LEAST_PROBA = 0.05
+
+# Copies weigh the classes half-way between their sizes and all alike: the tail is heard, and what
+# is wrong in its corrected labels is not shouted.  An auxiliary that balances by itself goes on
+# from there: the default f_L goes half of what is left.
+REFIT_BALANCE = 0.5
 
 
 def can_be_refitted(estimator: Any) -> bool:
@@ -91,12 +95,8 @@ def refit_auxiliaries(
     *,
     classes: npt.NDArray[Any],
     folds: list[Fold],
-    balance: dict[str, float],
     sample_weight: FloatArray | None = None,
-    n_jobs: int | None = None,
-    verbose: int = 0,
-    checkpoint: Checkpoint | None = None,
-    fit_timeout: float | None = None,
+    options: RunOptions | None = None,
 ) -> dict[str, Auxiliary]:
     """Refit auxiliaries on the label model's posterior, fold by fold and on all rows.
 
@@ -114,18 +114,10 @@ def refit_auxiliaries(
         Labels of the codes.
     folds : list of (train, test)
         The folds that the auxiliaries were fitted with.
-    balance : dict of str to float
-        How far the classes of each auxiliary are balanced, see `weighted_copies`.
     sample_weight : ndarray of shape (n_samples,), default=None
         Weights of the rows; rows of weight 0 teach nothing.
-    n_jobs : int, default=None
-        Fits that run at the same time.
-    verbose : int, default=0
-        Above 0, the fits are counted aloud.
-    checkpoint : Checkpoint, default=None
-        Keeps the fits' results.
-    fit_timeout : float, default=None
-        Seconds that one fit with its predictions may take.
+    options : RunOptions, default=None
+        How the fits are run.
 
     Returns
     -------
@@ -147,7 +139,7 @@ def refit_auxiliaries(
         for rows, test, posterior in lessons:
             rows = rows[weight[rows] > 0]
             copies, labels, copy_weight = weighted_copies(
-                posterior[rows], balance=balance[name], sample_weight=weight[rows]
+                posterior[rows], balance=REFIT_BALANCE, sample_weight=weight[rows]
             )
             rows = rows[copies]
             params = {
@@ -161,17 +153,14 @@ def refit_auxiliaries(
         {n: X if aux.encoded is None else aux.encoded.values for n, aux in refitted.items()},
         classes=classes,
         class_share=model.class_share,
-        n_jobs=n_jobs,
         title="refits on corrected labels",
-        verbose=verbose,
-        checkpoint=checkpoint,
-        fit_timeout=fit_timeout,
+        options=options,
     )
     out = {}
     for name, done in by_auxiliary(jobs, results):
         aux = refitted[name]
         _, estimator = next(done)
-        proba = np.empty((n_samples, len(classes)), dtype=np.float32)
+        proba = np.empty((n_samples, len(classes)), kept_dtype(n_samples * len(classes)))
         for job, result in done:
             proba[job.predicts] = result
         out[name] = replace(aux, estimator=estimator, proba=proba, unseen=None)

@@ -15,8 +15,9 @@ import numpy as np
 from sklearn.utils import _safe_indexing
 
 from ._arrays import FloatArray
+from ._columns import is_frame
 from .auxiliaries import is_pipeline
-from .inputs import TabularEncoder, is_frame, is_projected
+from .inputs import TabularEncoder, is_projected
 
 
 def reads_encoded(estimator: Any, X: Any) -> bool:

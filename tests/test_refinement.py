@@ -128,10 +128,7 @@ def test_only_what_takes_weights_and_is_not_frozen_is_fitted_again():
         GIVEN, frozen=frozen, weightless=KNeighborsClassifier(), able=LogisticRegression()
     )
     model = fit_label_model([aux.proba for aux in first.values()], GIVEN)
-    balance = dict.fromkeys(first, 0.5)
-    second = refit_auxiliaries(
-        first, model, X, GIVEN, classes=CLASSES, folds=FOLDS, balance=balance
-    )
+    second = refit_auxiliaries(first, model, X, GIVEN, classes=CLASSES, folds=FOLDS)
     assert list(second) == ["able"]
     assert np.isfinite(second["able"].proba).all()
 
@@ -155,12 +152,9 @@ def test_second_fits_know_the_noise_rate_and_label_better():
                 classes=np.arange(10),
                 folds=deal_folds(y_given, 5, np.random.RandomState(seed)),
                 refine=refine,
-                balance={"noise_aux": 0.5, "imb_aux": 0.5},
                 sample_weight=None,
                 fit_params=None,
-                n_jobs=None,
                 random_state=np.random.RandomState(seed),
-                verbose=0,
             )
             model = evidence.label_model
             posterior[refine] = balanced_accuracy_score(y, model.posterior.argmax(axis=1))
