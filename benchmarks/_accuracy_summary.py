@@ -99,9 +99,9 @@ def beyond(rows: pd.DataFrame, peers: list[str]) -> pd.DataFrame:
     for cell, line in table.iterrows():
         found = {
             "log-loss": line["log_loss"][OURS],
-            "best calibrated peer's": line["best_log_loss"][peers].min(),
+            "best calibrated peer's log-loss": line["best_log_loss"][peers].min(),
             "calibration error": line["ece"][OURS],
-            "best calibrated peer's ": line["best_ece"][peers].min(),
+            "best calibrated peer's error": line["best_ece"][peers].min(),
         }
         for title, name in (("issue AUROC", "issue_auroc"), ("tail precision", "tail_ap")):
             others = [line[name].get(other) for other in ("f_N alone", CLEANING)]

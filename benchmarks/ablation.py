@@ -147,8 +147,8 @@ def summarize(path: Path) -> pd.DataFrame:
         row: dict[str, Any] = {"change": change, "fits": len(part)}
         for column in ("accuracy", "labels"):
             effect = 100 * (part[column] - default[column]).dropna()
-            row[f"{column}_points"] = round(effect.mean(), 1)
-            row[f"{column}_se"] = round(effect.sem(), 1)
+            row[f"{column}, points"] = round(effect.mean(), 1) + 0.0  # no -0.0
+            row[f"{column}, error"] = round(effect.sem(), 1)
         row["seconds"] = round(part["seconds"].mean(), 1)
         rows.append(row)
     return pd.DataFrame(rows)

@@ -6,7 +6,7 @@
 The parts of a fit are both auxiliaries fitted alone, cross-fits included, and a plain torch loop
 that trains the same net on the given labels with the same batches, epochs and schedule. The parts
 of a prediction are the net's forward pass and the auxiliaries' predict_proba. One thread; the
-shorter of two runs.
+shortest of three runs.
 
 With refine=True, the default for small sets, auxiliaries are fitted without each pair of folds,
 and again on corrected labels, which these parts are not. So each fit has a second reference, "its
@@ -267,7 +267,9 @@ def draw(result):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rows", type=int, default=4_000)
     parser.add_argument("--classes", type=int, default=10)
     parser.add_argument("--repeats", type=int, default=3)

@@ -52,6 +52,9 @@ from sklearn_dsink.defaults import default_target
 
 N_FEATURES, N_CLASSES, N_EPOCHS = 64, 100, 5
 
+# Colours that nobody confuses: Okabe and Ito (2008).
+OKABE_ITO = "#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9"
+
 
 class Stages:
     """Processor seconds by stage; what an inner stage takes is not counted for the outer one."""
@@ -202,8 +205,9 @@ def draw(rows):
     fig, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
     sizes = [row["n_samples"] for row in rows]
     left.plot(sizes, [row["seconds"] for row in rows], "k-o", label="whole fit")
-    for stage in rows[0]["stages"]:
-        left.plot(sizes, [row["stages"][stage] for row in rows], "--", label=stage)
+    for stage, marker, color in zip(rows[0]["stages"], "sD^vPX", OKABE_ITO, strict=True):
+        seconds = [row["stages"][stage] for row in rows]
+        left.plot(sizes, seconds, "--", marker=marker, color=color, label=stage, markersize=4)
     left.set(xscale="log", yscale="log", xlabel="rows", ylabel="processor seconds", title="Time")
     left.set_ylim(top=20 * rows[-1]["seconds"])  # room for the legend above the lines
     left.legend(fontsize=7, loc="upper left", ncols=2)
@@ -226,7 +230,9 @@ def draw(rows):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rows", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
     parser.add_argument("--memory-limit", type=int, metavar="MIB", help="fit from disk")
     parser.add_argument("--device", default="cpu", help="of the target, such as cuda")

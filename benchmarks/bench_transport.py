@@ -300,7 +300,9 @@ def draw(rows, small):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--crossover", action="store_true", help="only the small sizes")
     parser.add_argument("--small", action="store_true", help="leave the million rows out")
     parser.add_argument("--device", default="cpu", help="of the tensors, such as cuda")

@@ -170,7 +170,8 @@ TWO_CLASS_SPECS = [
     Spec("hatespeech_hate"),
 ]
 # Tables of the KEEL repository, put down before any of them was run. Of the defaults, that f_L may
-# be linear and that the label model starts twice came of them, both tried on other draws.
+# be linear, that the label model starts twice and the prior on its exponents came of them, all
+# tried on other draws.
 KEEL_SPECS = [
     Spec("contraceptive", None, "symmetric", 0.2),
     Spec("led7digit", 5, "symmetric", 0.2),

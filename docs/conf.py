@@ -25,7 +25,12 @@ extensions = [
     "sphinx_gallery.gen_gallery",
 ]
 templates_path = ["_templates"]
-exclude_patterns = ["_build", "_*.rst", "sg_execution_times.rst"]
+exclude_patterns = [
+    "_build",
+    "_*.rst",
+    "sg_execution_times.rst",
+    "auto_examples/sg_execution_times.rst",
+]
 default_role = "code"
 
 autosummary_generate = True

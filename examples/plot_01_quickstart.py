@@ -116,6 +116,6 @@ right.set_xticks(range(len(order)), clf.classes_[order])
 right.set(xlabel="class, largest first", ylabel="share of the training rows", ylim=(0, None))
 right.legend()
 
-path = Path("quickstart.png").resolve()
+path = Path("quickstart.png")
 fig.savefig(path, dpi=150)
 print(f"picture: {path}")

@@ -34,7 +34,7 @@ print(f"{path.name}: {path.stat().st_size / 1e3:.0f} kB, opens in any browser wi
 
 # %%
 # **The classes.**  Rows as given beside rows as estimated: a class that shrinks had strangers in
-# it.  ``share flagged`` says whose labels to look at first.
+# it.  ``issue_rate``, "share flagged" in the report, says whose labels to look at first.
 
 issues = clf.label_issues()
 print(class_summary(y_given, clf.surrogate_labels_, classes=clf.classes_, issues=issues).round(2))

@@ -71,7 +71,7 @@ class Checkpoint:
             )
         if not (find_spec("skops") and find_spec("safetensors")):
             raise ImportError(
-                'checkpoint_dir needs skops and safetensors: pip install "sklearn-dsink[cli]".'
+                "checkpoint_dir needs skops and safetensors: pip install skops safetensors."
             )
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)

@@ -26,7 +26,7 @@ try:
     from rich.table import Table
 except ImportError as error:  # pragma: no cover
     raise SystemExit(
-        f'The command dsink needs {error.name}: pip install "sklearn-dsink[cli]".'
+        f'The command dsink needs {error.name}: pip install ".[cli]" in a clone.'
     ) from error
 
 from ._files import replacing

@@ -71,7 +71,7 @@ def export_onnx(model: DSinkClassifier, path: str | os.PathLike[str]) -> Path:
     ValueError
         If torch cannot write the target's module as ONNX.
     ImportError
-        If onnx or onnxscript is not installed (``pip install "sklearn-dsink[onnx]"``).
+        If onnx or onnxscript is not installed (the extra ``onnx``).
 
     Notes
     -----
@@ -109,7 +109,7 @@ def export_onnx(model: DSinkClassifier, path: str | os.PathLike[str]) -> Path:
         program = _as_onnx(proba, example)
     except ImportError as error:
         raise ImportError(
-            'Writing ONNX needs onnx and onnxscript: pip install "sklearn-dsink[onnx]".'
+            "Writing ONNX needs onnx and onnxscript: pip install onnx onnxscript."
         ) from error
     except (torch.onnx.OnnxExporterError, RuntimeError) as error:
         raise ValueError(

@@ -471,7 +471,7 @@ def _piecewise_embedding(bins: list[torch.Tensor], embedding_size: int) -> nn.Mo
     except ImportError as error:
         raise ImportError(
             "numeric_embedding='piecewise' needs the package rtdl_num_embeddings: "
-            "pip install 'sklearn-dsink[tabular]'."
+            "pip install rtdl_num_embeddings."
         ) from error
     # A feature with two values has one bin, which is all it can have.
     with without_warnings(".*just two bin edges", UserWarning):

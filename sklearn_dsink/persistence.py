@@ -134,7 +134,7 @@ def save_model(model: Any, path: str | os.PathLike[str]) -> Path:
     ValueError
         If the model holds something that has no safe form.
     ImportError
-        If skops or safetensors is not installed (``pip install "sklearn-dsink[cli]"``).
+        If skops or safetensors is not installed (the extra ``cli``).
 
     Warns
     -----

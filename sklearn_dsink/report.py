@@ -77,7 +77,7 @@ def write_report(
     FileNotFoundError
         If the folder of `path` does not exist.
     ImportError
-        If jinja2 or matplotlib is not installed (``pip install "sklearn-dsink[cli]"``).
+        If jinja2 or matplotlib is not installed (the extra ``cli``).
 
     Examples
     --------
@@ -159,8 +159,12 @@ def render_report(
         sentences=_sentences(issues, by_class),
         figures=_figures(estimator, given, issues, displays),
         issues_note=(
-            f"The {len(shown)} lowest of {len(issues)} rows by quality. Quality sets the given "
-            "label against the likeliest other class: 0.5 is a draw."
+            (
+                f"All {len(issues)} rows, lowest quality first. "
+                if len(shown) == len(issues)
+                else f"The {len(shown)} of {len(issues)} rows with the lowest quality. "
+            )
+            + "Quality sets the given label against the likeliest other class: 0.5 is a draw."
         ),
         groups=[group for group in GROUPS if (shown["group"] == group).any()],
         issue_columns=_issue_columns(shown),

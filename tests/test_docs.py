@@ -27,7 +27,7 @@ from sklearn_dsink.inspection import find_label_issues
 
 API = Path(__file__).parent.parent / "docs" / "api.rst"
 METHOD = API.with_name("method.rst")
-PUBLIC_MODULES = ("datasets", "imbalance", "inspection", "metrics", "noise", "plots")
+PUBLIC_MODULES = ("datasets", "imbalance", "inspection", "losses", "metrics", "noise", "plots")
 
 
 def _listed() -> set[str]:
@@ -82,6 +82,7 @@ def test_code_of_a_page_runs(page, tmp_path, monkeypatch):
 def test_public_modules_are_listed_in_full(module_name):
     module = importlib.import_module(f"sklearn_dsink.{module_name}")
     missing = {f"{module_name}.{name}" for name in module.__all__} - _listed()
+    missing -= {"losses.LOSSES"}  # a dictionary, which the page's text describes
     assert not missing, f"docs/api.rst lacks {sorted(missing)}"
 
 

@@ -17,7 +17,7 @@ from sklearn_dsink.defaults import default_target
 from sklearn_dsink.export import export_onnx
 from sklearn_dsink.inputs import TabularEncoder
 
-pytest.importorskip("onnx", reason="onnx is not installed: pip install 'sklearn-dsink[onnx]'")
+pytest.importorskip("onnx", reason="onnx is not installed: pip install onnx onnxscript")
 pytest.importorskip("onnxscript", reason="onnxscript is not installed")
 runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
 

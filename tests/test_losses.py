@@ -24,8 +24,8 @@ from sklearn_dsink.losses import (
     LogitAdjusted,
     SampleLoss,
     WeightedMean,
-    soft_cross_entropy,
 )
+from sklearn_dsink.losses._base import soft_cross_entropy
 from sklearn_dsink.losses._imbalance import mean_one_weights
 
 COUNTS = torch.tensor([50.0, 20.0, 5.0, 1.0], dtype=torch.float64)

@@ -14,7 +14,7 @@ argument. :class:`WeightedMean` makes a loss a criterion for skorch.
 
 from __future__ import annotations
 
-from ._base import CrossEntropy, SampleLoss, WeightedMean, log_prob_of, soft_cross_entropy
+from ._base import CrossEntropy, SampleLoss, WeightedMean
 from ._imbalance import LDAM, ClassBalanced, Focal, LogitAdjusted
 from ._noise import AGCE, ELR, GCE, SCE, ActivePassive
 
@@ -32,8 +32,6 @@ __all__ = [
     "LogitAdjusted",
     "SampleLoss",
     "WeightedMean",
-    "log_prob_of",
-    "soft_cross_entropy",
 ]
 
 #: Losses by name, with their published defaults.

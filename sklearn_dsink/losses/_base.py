@@ -33,12 +33,34 @@ def soft_cross_entropy(logits: torch.Tensor, rows: torch.Tensor) -> torch.Tensor
 
 
 class SampleLoss(nn.Module):
-    """Base of the losses: what a criterion and a classifier may rely on."""
+    """Base of the losses, and of one of your own: what a classifier calls in training.
+
+    ``forward(logits, labels)`` gives losses of shape (n_samples,) from logits of shape (n_samples,
+    n_classes) and int64 labels. With ``needs_index = True`` the training rows of the samples come
+    as a third argument.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn_dsink import NetClassifier
+    >>> from sklearn_dsink.losses import SampleLoss
+    >>> class Brier(SampleLoss):
+    ...     def forward(self, logits, labels):
+    ...         wanted = torch.nn.functional.one_hot(labels, logits.shape[1])
+    ...         return ((logits.softmax(dim=1) - wanted) ** 2).sum(dim=1)
+    >>> X, y = load_iris(return_X_y=True)
+    >>> bool(NetClassifier(loss=Brier(), random_state=0).fit(X, y).score(X, y) > 0.9)
+    True
+    """
 
     needs_index = False
 
+    def __init__(self) -> None:  # torch's takes anything, and refuses it
+        super().__init__()
+
     def prepare(self, class_counts: torch.Tensor, n_samples: int) -> None:
-        """Learn the sizes of the classes and of the training set; called before training.
+        """Learn the sizes of the classes and of the training set; called once before training.
 
         Parameters
         ----------
@@ -49,7 +71,15 @@ class SampleLoss(nn.Module):
         """
 
     def set_epoch(self, epoch: int, n_epochs: int) -> None:
-        """Learn that `epoch` of `n_epochs` epochs are done; called before each."""
+        """Learn that `epoch` of `n_epochs` epochs are done; called before each.
+
+        Parameters
+        ----------
+        epoch : int
+            Epochs done, 0 before the first.
+        n_epochs : int
+            Epochs in all.
+        """
 
 
 class WeightedMean(nn.Module):

@@ -17,7 +17,8 @@ from torch.nn import functional as F
 
 from .._arrays import FloatArray
 from .._base_net import BaseNetClassifier
-from ..losses import SampleLoss, soft_cross_entropy
+from ..losses import SampleLoss
+from ..losses._base import soft_cross_entropy
 from ._twin import TwinNet, twin_cross_entropy
 
 # Fewer losses than this are no ground for a mixture of their own.

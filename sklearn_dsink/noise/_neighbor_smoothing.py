@@ -15,7 +15,8 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from .._arrays import FloatArray, normalize_rows
 from .._base_net import BaseNetClassifier
-from ..losses import SampleLoss, soft_cross_entropy
+from ..losses import SampleLoss
+from ..losses._base import soft_cross_entropy
 
 
 def neighbor_label_shares(
