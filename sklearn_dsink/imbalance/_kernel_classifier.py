@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from copy import copy
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
@@ -194,8 +195,6 @@ class KernelClassifier(ClassifierMixin, BaseEstimator):
         # have, are left out together.
         rows, place = distinct_rows(self._standardized(X))
         self._choose_landmarks(rows)
-        some = self.landmarks_[:: -(-len(self.landmarks_) // _TUNING_LANDMARKS)]
-
         totals = np.bincount(codes, weights=weight)
         unit = totals**-self.balance  # what one row of weight 1 weighs, by class
         self._unit = unit * weight.sum() / (weight @ unit[codes])
@@ -205,12 +204,11 @@ class KernelClassifier(ClassifierMixin, BaseEstimator):
         self._mean = targets.sum(axis=0) / row_weight.sum()
         targets /= row_weight[:, None]
         targets -= self._mean
-        self._choose_kernel(rows, some, targets, row_weight)
-        self._coef = solve_ridge(
-            *normal_equations(self._blocks(rows, self.landmarks_), targets, row_weight),
-            self.alpha_ * self._kernel_among(self.landmarks_),
-            self.alpha_ * _JITTER,
-        )
+        self._choose_kernel(rows, targets, row_weight)
+        blocks = self._blocks(rows, self.landmarks_)
+        gram, moments = normal_equations(blocks, targets, row_weight)
+        penalty = self.alpha_ * self._kernel_among(self.landmarks_)
+        self._coef = solve_ridge(gram, moments, penalty, self.alpha_ * _JITTER)
         return self
 
     def leave_out_proba(
@@ -218,8 +216,10 @@ class KernelClassifier(ClassifierMixin, BaseEstimator):
     ) -> list[FloatArray]:
         """Probabilities of parts of the training rows, each by the solution without its rows.
 
-        The landmarks, the weights of classes and columns and the regularisation are those of
-        the fit, of all rows; then leaving out rows takes one linear system, and no fit.
+        The landmarks, the weights of classes, the kernel and the strength are those of the fit, of
+        all rows; a label moves them hardly.  It does move the weights of columns, where these are
+        many: they are found again without the part, and only where the kernel has none does
+        leaving out rows take no more than a linear system.
 
         Parameters
         ----------
@@ -245,53 +245,87 @@ class KernelClassifier(ClassifierMixin, BaseEstimator):
         rows = self._standardized(X)
         weight = weight * self._unit[codes]
         targets = np.eye(len(self.classes_))[codes]
-        # Rows that the same parts leave out are added up once; a constant adds up the targets.
-        left_out = np.zeros((len(y), len(parts)), dtype=bool)
-        for number, part in enumerate(parts):
-            left_out[part, number] = True
-        kinds, kind = np.unique(left_out, axis=0, return_inverse=True)
-        penalty = self.alpha_ * self._kernel_among(self.landmarks_)
+        left_out = np.zeros((len(parts), len(y)), dtype=bool)
+        for own, part in zip(left_out, parts, strict=True):
+            own[part] = True
+        weighs = self.kernel_ == "gaussian" and self.weigh_columns
+        leave_out = self._weigh_without if weighs else self._add_up_without
+        probas = []
+        for part, (model, sums) in zip(
+            parts, leave_out(rows, targets, weight, left_out), strict=True
+        ):
+            gram, moments = np.split(sums, [len(self.landmarks_) + 1], axis=1)
+            mean = moments[-1] / max(gram[-1, -1], np.finfo(np.float64).tiny)
+            centered = moments[:-1] - np.outer(gram[:-1, -1], mean)
+            penalty = self.alpha_ * model._kernel_among(self.landmarks_)
+            coef = solve_ridge(gram[:-1, :-1].copy(), centered, penalty, self.alpha_ * _JITTER)
+            scores = model._times_kernel(rows[part], coef) + mean
+            probas.append(softmax(self.scale * scores, axis=1))
+        return probas
+
+    def _weigh_without(
+        self, rows: Any, targets: FloatArray, weight: FloatArray, left_out: npt.NDArray[np.bool_]
+    ) -> Iterator[tuple[KernelClassifier, FloatArray]]:
+        """Weigh the columns without the rows of each part, and add up the others."""
+        some = self._tuning_landmarks()
+        for own in left_out:
+            kept = ~own & (weight > 0)
+            others, wanted, counts = rows[kept], targets[kept], weight[kept]
+            model = copy(self)
+            mean = counts @ wanted / max(counts.sum(), np.finfo(np.float64).tiny)
+            model._weigh_columns(others, some, wanted - mean, counts)
+            yield model, model._sums(others, wanted, counts)
+
+    def _add_up_without(
+        self, rows: Any, targets: FloatArray, weight: FloatArray, left_out: npt.NDArray[np.bool_]
+    ) -> Iterator[tuple[KernelClassifier, FloatArray]]:
+        """Add up the rows that the same parts leave out once, for all parts."""
+        kinds, kind = np.unique(left_out.T, axis=0, return_inverse=True)
 
         def add_up(k: int) -> FloatArray:
-            some, blocks = kind == k, self._blocks(rows[kind == k], self.landmarks_)
-            return np.hstack(normal_equations(with_constant(blocks), targets[some], weight[some]))
+            own = kind == k
+            return self._sums(rows[own], targets[own], weight[own])
 
         few = len(kinds) <= _KEPT_SUMS
         sums = [add_up(k) for k in range(len(kinds))] if few else []
         total = np.zeros(()) if few else sum(map(add_up, range(len(kinds))), np.zeros(()))
-        probas = []
-        for number, part in enumerate(parts):
-            own = kinds[:, number]
+        for own in kinds.T:
             if few:
-                others = sum((sums[k] for k in np.flatnonzero(~own)), np.zeros(()))
+                yield self, sum((sums[k] for k in np.flatnonzero(~own)), np.zeros(()))
             else:
-                others = total - sum(map(add_up, np.flatnonzero(own).tolist()), np.zeros(()))
-            gram, moments = np.split(others, [len(self.landmarks_) + 1], axis=1)
-            mean = moments[-1] / max(gram[-1, -1], np.finfo(np.float64).tiny)
-            centered = moments[:-1] - np.outer(gram[:-1, -1], mean)
-            coef = solve_ridge(gram[:-1, :-1].copy(), centered, penalty, self.alpha_ * _JITTER)
-            scores = self._times_kernel(rows[part], coef) + mean
-            probas.append(softmax(self.scale * scores, axis=1))
-        return probas
+                yield self, total - sum(map(add_up, np.flatnonzero(own).tolist()), np.zeros(()))
 
-    def _choose_kernel(
-        self, rows: Any, landmarks: FloatArray, targets: FloatArray, weight: FloatArray
-    ) -> None:
+    def _sums(self, rows: Any, targets: FloatArray, weight: FloatArray) -> FloatArray:
+        """Give the normal equations of kernels and a constant, which adds up the targets."""
+        blocks = with_constant(self._blocks(rows, self.landmarks_))
+        return np.hstack(normal_equations(blocks, targets, weight))
+
+    def _choose_kernel(self, rows: Any, targets: FloatArray, weight: FloatArray) -> None:
         """Choose the kernel, the weights of its columns and the strength, with some landmarks."""
-        alphas = self._checked_alphas()
         found = []
         for kernel in ("gaussian", "linear"):
             if self.kernel not in ("auto", kernel):
                 continue
-            self.kernel_, self.relevance_, some = kernel, np.ones(rows.shape[1]), landmarks
+            self.kernel_, self.relevance_ = kernel, np.ones(rows.shape[1])
+            some = self._tuning_landmarks()
             if kernel == "linear":
-                some = landmarks[:: max(len(landmarks) // (_SPANNING * rows.shape[1]), 1)]
+                some = some[:: max(len(some) // (_SPANNING * rows.shape[1]), 1)]
             elif self.weigh_columns:
-                _, coef, _ = self._tune(rows, landmarks, targets, weight, alphas)
-                self.relevance_ = self._relevance(rows, landmarks, coef, weight)
-            alpha, _, error = self._tune(rows, some, targets, weight, alphas)
+                self._weigh_columns(rows, some, targets, weight)
+            alpha, _, error = self._tune(rows, some, targets, weight)
             found.append((error, kernel, self.relevance_, alpha))
         _, self.kernel_, self.relevance_, self.alpha_ = min(found, key=lambda each: each[0])
+
+    def _tuning_landmarks(self) -> FloatArray:
+        return self.landmarks_[:: -(-len(self.landmarks_) // _TUNING_LANDMARKS)]
+
+    def _weigh_columns(
+        self, rows: Any, landmarks: FloatArray, targets: FloatArray, weight: FloatArray
+    ) -> None:
+        """Find what the scores follow where all columns weigh alike."""
+        self.relevance_ = np.ones(rows.shape[1])
+        _, coef, _ = self._tune(rows, landmarks, targets, weight)
+        self.relevance_ = self._relevance(rows, landmarks, coef, weight)
 
     def _tune(
         self,
@@ -299,11 +333,11 @@ class KernelClassifier(ClassifierMixin, BaseEstimator):
         landmarks: FloatArray,
         targets: FloatArray,
         weight: FloatArray,
-        alphas: FloatArray,
     ) -> tuple[float, FloatArray, float]:
         """Choose the strength with some of the landmarks: the penalty means the same with all."""
         blocks = self._blocks(rows, landmarks)
-        return choose_alpha(blocks, self._kernel_among(landmarks), targets, weight, alphas)
+        of_landmarks = self._kernel_among(landmarks)
+        return choose_alpha(blocks, of_landmarks, targets, weight, self._checked_alphas())
 
     def _relevance(
         self, rows: Any, landmarks: FloatArray, coef: FloatArray, weight: FloatArray
