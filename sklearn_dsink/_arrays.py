@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import mmap
 import tempfile
 from collections.abc import Iterator
@@ -86,7 +87,10 @@ def empty_beside(array: Any, shape: tuple[int, ...], dtype: Any) -> FloatArray:
     What a user maps from a file may be larger than memory, and what a fit keeps of each of its
     rows too.  The file is deleted with the array.
     """
-    if not is_mapped(array):
+    n_bytes = math.prod(shape) * np.dtype(dtype).itemsize
+    if n_bytes == 0 or not is_mapped(array):
         return np.empty(shape, dtype)
     with tempfile.TemporaryFile() as file:
-        return np.asarray(np.memmap(file, dtype, "w+", shape=shape))
+        file.truncate(n_bytes)
+        # No numpy.memmap: joblib would send the name of the file, which has none.
+        return np.ndarray(shape, dtype, buffer=mmap.mmap(file.fileno(), n_bytes))

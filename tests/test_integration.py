@@ -96,6 +96,21 @@ def test_parallel_auxiliaries_answer_as_serial_ones():
     np.testing.assert_allclose(parallel, serial, rtol=1e-5)
 
 
+@pytest.mark.parametrize("mapped", [False, True])
+def test_workers_that_map_large_rows_from_a_file_give_their_answers(mapped, tmp_path):
+    """joblib hands on more than a megabyte in a file, and rows of the user's may lie in one."""
+    rows = np.random.default_rng(0).normal(size=(len(X), 1_100_000 // (8 * len(X))))
+    rows[:, :4] = X
+    alone = quick(rows.shape[1], cv=3).fit(rows, Y).predict_proba(rows)
+    if mapped:
+        np.save(tmp_path / "rows.npy", rows)
+        rows = np.load(tmp_path / "rows.npy", mmap_mode="r")
+    clf = quick(rows.shape[1], cv=3, n_jobs=2).fit(rows, Y)
+    np.testing.assert_allclose(clf.predict_proba(rows), alone, rtol=1e-4, atol=1e-6)
+    (elsewhere,) = joblib.Parallel(2)([joblib.delayed(clone(clf).fit)(rows, Y)])
+    np.testing.assert_allclose(elsewhere.predict_proba(rows), alone, rtol=1e-4, atol=1e-6)
+
+
 @pytest.mark.parametrize(
     "search",
     [
