@@ -18,7 +18,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
-from skorch.callbacks import Callback, EarlyStopping
+from skorch.callbacks import EarlyStopping
 from skorch.dataset import Dataset
 from skorch.helper import predefined_split
 
@@ -29,18 +29,6 @@ from ._seeding import seeded
 from .losses import SampleLoss, WeightedMean
 from .nets import few_threads, leave_training, make_net, plain_history, quantile_bins
 from .scaling import column_moments
-
-
-class StopAfter(Callback):
-    """End the training after a number of epochs, whatever the schedule had planned."""
-
-    def __init__(self, n_epochs: int) -> None:
-        self.n_epochs = n_epochs
-
-    def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
-        """Stop as skorch's own callbacks do: by the exception that its loop catches."""
-        if len(net.history) >= self.n_epochs:
-            raise KeyboardInterrupt
 
 
 class BaseNetClassifier(ClassifierMixin, BaseEstimator):
@@ -219,8 +207,7 @@ class BaseNetClassifier(ClassifierMixin, BaseEstimator):
         counts = np.bincount(codes[train], weights=weight[train], minlength=n_classes)
         loss.prepare(torch.as_tensor(counts, dtype=torch.float32), n_samples)
         own = self._make_callbacks()
-        last = [] if n_epochs is None else [("stop_after", StopAfter(n_epochs))]
-        callbacks = [*own, *copy.deepcopy(list(self.callbacks or [])), *last]
+        callbacks = [*own, *copy.deepcopy(list(self.callbacks or []))]
         options: dict[str, Any] = {
             "criterion": WeightedMean(loss),
             "n_samples": len(train),
@@ -251,7 +238,7 @@ class BaseNetClassifier(ClassifierMixin, BaseEstimator):
         with few_threads(X.shape[1], self.hidden_layer_sizes, net.batch_size):
             try:
                 score_by_labels(net.initialize())
-                train_net(net, X, target)
+                train_net(net, X, target, n_epochs)
             except torch.cuda.OutOfMemoryError as error:
                 raise ValueError(
                     f"Out of memory on device={self.device!r}: {error}. Lower batch_size "
@@ -261,8 +248,8 @@ class BaseNetClassifier(ClassifierMixin, BaseEstimator):
         # is what skorch finds as classes.
         net.train_split = None
         del net.classes_inferred_
-        net.callbacks = [callback for callback in net.callbacks if callback not in own + last]
-        net.callbacks_ = [callback for callback in net.callbacks_ if callback not in own + last]
+        net.callbacks = [callback for callback in net.callbacks if callback not in own]
+        net.callbacks_ = [callback for callback in net.callbacks_ if callback not in own]
         self.net_ = net
         # A callback may have ended the training amid an epoch, which has no loss then.
         self.history_ = [epoch for epoch in plain_history(net) if "train_loss" in epoch]
