@@ -235,15 +235,15 @@ class BaseNetClassifier(ClassifierMixin, BaseEstimator):
             options["train_split"] = predefined_split(Dataset(X[valid], _rows(target, valid)))
             X, target = X[train], _rows(target, train)
         net = make_net(X.shape[1], n_classes, **(options | self._net_options()))
-        with few_threads(X.shape[1], self.hidden_layer_sizes, net.batch_size):
-            try:
-                score_by_labels(net.initialize())
+        try:
+            score_by_labels(net.initialize())
+            with few_threads(net, net.batch_size):
                 train_net(net, X, target, n_epochs)
-            except torch.cuda.OutOfMemoryError as error:
-                raise ValueError(
-                    f"Out of memory on device={self.device!r}: {error}. Lower batch_size "
-                    f"(now {net.batch_size})."
-                ) from error
+        except torch.cuda.OutOfMemoryError as error:
+            raise ValueError(
+                f"Out of memory on device={self.device!r}: {error}. Lower batch_size "
+                f"(now {net.batch_size})."
+            ) from error
         # What only the training needs: the rows held back, who looked at them, and all of y, which
         # is what skorch finds as classes.
         net.train_split = None
@@ -281,8 +281,7 @@ class BaseNetClassifier(ClassifierMixin, BaseEstimator):
     def _logits(self, X: Any) -> npt.NDArray[np.float32]:
         check_is_fitted(self)
         X = validate_data(self, X, accept_sparse="csr", dtype=np.float32, reset=False)
-        batch_size = min(X.shape[0], self.net_.iterator_valid__batch_size)
-        with few_threads(X.shape[1], self.hidden_layer_sizes, batch_size):
+        with few_threads(self.net_, min(X.shape[0], self.net_.iterator_valid__batch_size)):
             logits: npt.NDArray[np.float32] = self.net_.forward(X).cpu().numpy()
         return logits
 
