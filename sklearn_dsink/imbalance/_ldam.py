@@ -118,4 +118,4 @@ class LDAMClassifier(BaseNetClassifier):
         return ClassBalanced(LDAM(self.max_margin, self.scale), beta=self.beta, start=self.start)
 
     def _net_options(self) -> dict[str, Any]:
-        return {"head": "cosine", "head_scale": self.scale}
+        return super()._net_options() | {"head": "cosine", "head_scale": self.scale}

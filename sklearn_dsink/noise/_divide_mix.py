@@ -331,7 +331,7 @@ class DivideMixClassifier(BaseNetClassifier):
         return [*super()._make_callbacks(), ("divide", Divide(self.by_class))]
 
     def _net_options(self) -> dict[str, Any]:
-        return {"module": TwinNet, "net_class": DivideMixNet}
+        return super()._net_options() | {"module": TwinNet, "net_class": DivideMixNet}
 
     def _fit_net(self, *args: Any, **options: Any) -> None:
         super()._fit_net(*args, **options)
