@@ -23,6 +23,7 @@ from .auxiliaries import request_weights
 from .crossfit import fit_auxiliaries
 from .folds import Fold
 from .probabilities import predict_aligned
+from .validation import forget_fit
 
 Labels = npt.NDArray[Any]
 Codes = npt.NDArray[np.integer[Any]]
@@ -87,13 +88,14 @@ class CorrectedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
     def _check_rows(
         self, X: Any, y: Any, sample_weight: Any
     ) -> tuple[Any, Labels, Codes, FloatArray]:
-        """Check all but the features; set `classes_` and `_class_share`.
+        """Forget an earlier fit, check all but the features, set `classes_` and `_class_share`.
 
         Returns
         -------
         X, labels, codes, weight : indexable and ndarrays of shape (n_samples,)
             Weights are 1 where none were given.
         """
+        forget_fit(self)
         if y is None:
             raise ValueError(
                 f"{type(self).__name__} requires y to be passed, but the target y is None."

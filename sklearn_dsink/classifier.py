@@ -31,7 +31,7 @@ from .report import write_report
 from .shared_encoding import encode
 from .surrogate import SurrogateLabeler
 from .target import fit_target, log_probabilities
-from .validation import check_weights, encode_labels
+from .validation import check_weights, encode_labels, forget_fit
 
 # Copies for second fits weigh the classes half-way between their sizes and all alike: the tail is
 # heard, and what is wrong in its corrected labels is not shouted.  An auxiliary that balances by
@@ -491,9 +491,7 @@ class DSinkClassifier(DSinkParameters):
         return np.log(read_by_class(self.class_prior, self.classes_, "class_prior"))
 
     def _forget(self) -> None:
-        """Drop an earlier fit first: one that fails half-way must not pass for a fitted one."""
-        for name in [name for name in vars(self) if name.endswith("_")]:
-            delattr(self, name)
+        forget_fit(self)
         self._warm = None
 
     def __sklearn_is_fitted__(self) -> bool:

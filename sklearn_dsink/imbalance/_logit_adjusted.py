@@ -12,9 +12,8 @@ from sklearn.utils._param_validation import Interval
 
 from .._base_net import BaseNetClassifier
 from ..losses import LogitAdjusted, SampleLoss
-from ..prediction import read_by_class
+from ..prediction import read_prior
 from ._constraints import NET_CONSTRAINTS
-from ._prior import positive_shares
 
 
 class LogitAdjustedClassifier(BaseNetClassifier):
@@ -113,7 +112,6 @@ class LogitAdjustedClassifier(BaseNetClassifier):
     def _make_loss(self) -> SampleLoss:
         prior = None
         if self.class_prior is not None:
-            shares = read_by_class(self.class_prior, self.classes_, "class_prior")
-            shares = positive_shares(shares, len(shares), name="class_prior")
+            shares = read_prior(self.class_prior, self.classes_)
             prior = torch.as_tensor(shares, dtype=torch.float32)
         return LogitAdjusted(self.tau, prior)

@@ -179,3 +179,7 @@ class NoiseCorrectedClassifier(CorrectedClassifier):
         if self.correction == "transition":
             return undo_noise(proba, self.noise_matrix_)
         return sharpen(proba, self.sharpening)
+
+    def __sklearn_is_fitted__(self) -> bool:
+        """Whether the last fit came to its end."""
+        return hasattr(self, "label_posterior_")
