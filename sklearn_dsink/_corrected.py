@@ -1,4 +1,4 @@
-"""What classifiers share that fit another one and correct the probabilities it gives."""
+"""The base of classifiers that fit another classifier and correct its probabilities."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def default_trees(n_estimators: int = 200) -> ExtraTreesClassifier:
 
 
 class CorrectedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
-    """A classifier that corrects what its `estimator` says of a row.
+    """A classifier that fits its `estimator` and corrects the probabilities it predicts.
 
     Subclasses have the parameters `estimator` and `n_jobs`.  Their `fit` calls `_check_rows` and
     `_fit_estimator`; their `predict_proba` corrects `_raw_proba`.

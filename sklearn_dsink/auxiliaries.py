@@ -156,10 +156,12 @@ def _unwrapped(estimator: Any) -> Any:
 
 
 def accepts_sample_weight(estimator: Any) -> bool:
-    """Whether ``fit`` takes ``sample_weight``; a pipeline's answer is its last step's.
+    """Whether ``fit`` takes ``sample_weight``.
 
-    Behind a sampler, such as imbalanced-learn's, the rows are others than those weighed.  Voters
-    weigh the rows if all of them do, classifiers that correct another one if that does.
+    A pipeline takes weights if its last step does, unless one of its steps resamples the rows, as
+    imbalanced-learn's samplers do: the last step then sees other rows than those weighted.  A
+    voting classifier takes them if all its voters do, and a classifier that corrects another one
+    if that one does.
     """
     estimator = _unwrapped(estimator)
     while is_pipeline(estimator):

@@ -177,6 +177,12 @@ class KernelClassifier(ClassifierMixin, BaseEstimator):
         -------
         self : object
             The fitted classifier.
+
+        Raises
+        ------
+        ValueError
+            If a parameter or the data is not as described, or the rows of positive weight have
+            one class only.
         """
         X, y = validate_data(self, X, y, accept_sparse="csr", dtype=np.float64)
         check_classification_targets(y)

@@ -121,6 +121,15 @@ class PriorCorrectedClassifier(CorrectedClassifier):
         -------
         self : PriorCorrectedClassifier
             The fitted classifier.
+
+        Raises
+        ------
+        ValueError
+            If a parameter, the labels or the weights are not as described, or the estimator
+            fails to fit.
+        TypeError
+            If `fit_params` are given without metadata routing, or the estimator does not take
+            features of this type.
         """
         self._validate_params()
         X, labels, codes, weight = self._check_rows(X, y, sample_weight)

@@ -131,6 +131,15 @@ class NoiseCorrectedClassifier(CorrectedClassifier):
         Returns
         -------
         self : object
+
+        Raises
+        ------
+        ValueError
+            If a parameter, the labels or the weights are not as described, there are fewer than
+            two rows, or the estimator fails to fit.
+        TypeError
+            If `fit_params` are given without metadata routing, or the estimator does not take
+            features of this type.
         """
         self._validate_params()
         if self.cv is None:
