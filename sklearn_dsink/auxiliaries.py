@@ -371,7 +371,8 @@ class IntegerLabelClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator)
         is_net = isinstance(final_step(self.estimator_), NeuralNetClassifier)
         n_classes = len(self.classes_)
         if is_net and proba.ndim == 2 and proba.shape[1] > n_classes and proba.min() >= 0:
-            # Outputs for classes that these rows have not are the last ones, and idle.
+            # A net may be built for more classes than these rows have: the outputs left over are
+            # the last ones, and no label belongs to them.
             return normalize_rows(proba[:, :n_classes])
         return proba
 

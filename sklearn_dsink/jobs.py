@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -142,10 +142,9 @@ def run_jobs(
     TimeoutError
         If a fit was not done in time.
     """
-    progress = Progress(title, len(jobs), verbose)
     places = [None] * len(jobs) if checkpoint is None else checkpoint.next_stage(len(jobs))
     limited = nullcontext() if fit_timeout is None else LimitedWorkers(fit_timeout)
-    with limited as workers:
+    with closing(Progress(title, len(jobs), verbose)) as progress, limited as workers:
         done = Parallel(
             n_jobs=n_jobs,
             return_as="generator",
@@ -164,7 +163,6 @@ def run_jobs(
                 )
             progress.advance()
             yield result
-    progress.close()
 
 
 def by_auxiliary(
