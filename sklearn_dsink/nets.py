@@ -263,8 +263,13 @@ class CosineSchedule(Callback):
 
 
 def softmax_of_logits(logits: torch.Tensor) -> torch.Tensor:
-    """Probabilities from logits; the nets' prediction nonlinearity."""
-    return torch.softmax(logits, dim=-1)
+    """Probabilities from logits; the nets' prediction nonlinearity.
+
+    Of logits of shape (n_samples, n_nets, n_classes), which two nets in one module give callbacks
+    in training, it is the mean over the nets.
+    """
+    proba = torch.softmax(logits, dim=-1)
+    return proba.mean(dim=1) if proba.ndim == 3 else proba
 
 
 def default_batch_size(n_samples: int) -> int:
