@@ -18,7 +18,8 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
-from skorch.callbacks import Callback, EarlyStopping
+from skorch import NeuralNetClassifier
+from skorch.callbacks import EarlyStopping
 from skorch.dataset import Dataset
 from skorch.helper import predefined_split
 
@@ -29,18 +30,6 @@ from ._seeding import seeded
 from .losses import SampleLoss, WeightedMean
 from .nets import few_threads, leave_training, make_net, plain_history, quantile_bins
 from .scaling import column_moments
-
-
-class StopAfter(Callback):
-    """End the training after a number of epochs, whatever the schedule had planned."""
-
-    def __init__(self, n_epochs: int) -> None:
-        self.n_epochs = n_epochs
-
-    def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
-        """Stop as skorch's own callbacks do: by the exception that its loop catches."""
-        if len(net.history) >= self.n_epochs:
-            raise KeyboardInterrupt
 
 
 class BaseNetClassifier(ClassifierMixin, BaseEstimator):
@@ -123,8 +112,18 @@ class BaseNetClassifier(ClassifierMixin, BaseEstimator):
         return own
 
     def _net_options(self) -> dict[str, Any]:
-        """Return further arguments for `make_net`."""
-        return {}
+        """Return what the parameters say of the net, as arguments of `make_net`."""
+        return {
+            "hidden_layer_sizes": tuple(self.hidden_layer_sizes),
+            "max_epochs": self.max_epochs,
+            "batch_size": self.batch_size,
+            "lr": self.lr,
+            "weight_decay": self.weight_decay,
+            "dropout": self.dropout,
+            "device": self.device,
+            "compile": self.compile,
+            "verbose": int(self.verbose),
+        }
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(
@@ -209,60 +208,36 @@ class BaseNetClassifier(ClassifierMixin, BaseEstimator):
             "weight": weight,
             "index": np.arange(n_samples),
         }
+        train = np.arange(n_samples)
+        options = self._net_options() | self._input_options(X, weight)
         if valid is None and self.early_stopping:
             valid = self._validation_rows(codes, seed)
-        train = np.arange(n_samples)
         if valid is not None:
             train = np.setdiff1d(train, valid)
-        center, scale = column_moments(X, weight)
+            options["train_split"] = predefined_split(Dataset(X[valid], _rows(target, valid)))
+            X, target = X[train], _rows(target, train)
         loss = self._make_loss()
         counts = np.bincount(codes[train], weights=weight[train], minlength=n_classes)
         loss.prepare(torch.as_tensor(counts, dtype=torch.float32), n_samples)
         own = self._make_callbacks()
-        last = [] if n_epochs is None else [("stop_after", StopAfter(n_epochs))]
-        callbacks = [*own, *copy.deepcopy(list(self.callbacks or [])), *last]
-        options: dict[str, Any] = {
-            "criterion": WeightedMean(loss),
-            "n_samples": len(train),
-            "hidden_layer_sizes": tuple(self.hidden_layer_sizes),
-            "max_epochs": self.max_epochs,
-            "batch_size": self.batch_size,
-            "lr": self.lr,
-            "weight_decay": self.weight_decay,
-            "dropout": self.dropout,
-            "device": self.device,
-            "callbacks": callbacks,
-            "compile": self.compile,
-            "verbose": int(self.verbose),
-            "center": center,
-            "scale": scale,
-        }
-        if self.numeric_embedding == "piecewise":
-            if sparse.issparse(X):
-                raise ValueError(
-                    "numeric_embedding='piecewise' needs dense X, got a sparse matrix; "
-                    "use numeric_embedding=None or X.toarray()."
-                )
-            options["bins"] = quantile_bins(X, center, scale)
-        if valid is not None:
-            options["train_split"] = predefined_split(Dataset(X[valid], _rows(target, valid)))
-            X, target = X[train], _rows(target, train)
-        net = make_net(X.shape[1], n_classes, **(options | self._net_options()))
-        with few_threads(X.shape[1], self.hidden_layer_sizes, net.batch_size):
-            try:
-                score_by_labels(net.initialize())
-                train_net(net, X, target)
-            except torch.cuda.OutOfMemoryError as error:
-                raise ValueError(
-                    f"Out of memory on device={self.device!r}: {error}. Lower batch_size "
-                    f"(now {net.batch_size})."
-                ) from error
-        # What only the training needs: the rows held back, who looked at them, and all of y, which
-        # is what skorch finds as classes.
-        net.train_split = None
-        del net.classes_inferred_
-        net.callbacks = [callback for callback in net.callbacks if callback not in own + last]
-        net.callbacks_ = [callback for callback in net.callbacks_ if callback not in own + last]
+        net = make_net(
+            X.shape[1],
+            n_classes,
+            criterion=WeightedMean(loss),
+            n_samples=len(train),
+            callbacks=[*own, *copy.deepcopy(list(self.callbacks or []))],
+            **options,
+        )
+        try:
+            score_by_labels(net.initialize())
+            with few_threads(net, net.batch_size):
+                train_net(net, X, target, n_epochs)
+        except torch.cuda.OutOfMemoryError as error:
+            raise ValueError(
+                f"Out of memory on device={self.device!r}: {error}. Lower batch_size "
+                f"(now {net.batch_size})."
+            ) from error
+        _forget_training(net, own)
         self.net_ = net
         # A callback may have ended the training amid an epoch, which has no loss then.
         self.history_ = [epoch for epoch in plain_history(net) if "train_loss" in epoch]
@@ -272,6 +247,19 @@ class BaseNetClassifier(ClassifierMixin, BaseEstimator):
                 f"Training diverged: the loss is {self.history_[-1]['train_loss']} after "
                 f"{self.n_iter_} epochs. Lower lr (now {self.lr}) or check X for huge values."
             )
+
+    def _input_options(self, X: Any, weight: npt.NDArray[np.float32]) -> dict[str, Any]:
+        """Return how the net is to scale and embed its inputs, as `make_net` takes it."""
+        center, scale = column_moments(X, weight)
+        options: dict[str, Any] = {"center": center, "scale": scale}
+        if self.numeric_embedding == "piecewise":
+            if sparse.issparse(X):
+                raise ValueError(
+                    "numeric_embedding='piecewise' needs dense X, got a sparse matrix; "
+                    "use numeric_embedding=None or X.toarray()."
+                )
+            options["bins"] = quantile_bins(X, center, scale)
+        return options
 
     def _validation_rows(self, codes: npt.NDArray[np.int64], seed: int) -> npt.NDArray[np.int64]:
         """Draw the rows to hold back; classes of one row stay in training."""
@@ -294,8 +282,7 @@ class BaseNetClassifier(ClassifierMixin, BaseEstimator):
     def _logits(self, X: Any) -> npt.NDArray[np.float32]:
         check_is_fitted(self)
         X = validate_data(self, X, accept_sparse="csr", dtype=np.float32, reset=False)
-        batch_size = min(X.shape[0], self.net_.iterator_valid__batch_size)
-        with few_threads(X.shape[1], self.hidden_layer_sizes, batch_size):
+        with few_threads(self.net_, min(X.shape[0], self.net_.iterator_valid__batch_size)):
             logits: npt.NDArray[np.float32] = self.net_.forward(X).cpu().numpy()
         return logits
 
@@ -361,6 +348,14 @@ class BaseNetClassifier(ClassifierMixin, BaseEstimator):
 
 def _rows(target: dict[str, Any], rows: npt.NDArray[np.int64]) -> dict[str, Any]:
     return {key: values[rows] for key, values in target.items()}
+
+
+def _forget_training(net: NeuralNetClassifier, own: list[Any]) -> None:
+    """Take from a net what only its training needed, `own` callbacks and rows held back."""
+    net.train_split = None
+    del net.classes_inferred_  # as skorch finds them, they are all of y
+    net.callbacks = [callback for callback in net.callbacks if callback not in own]
+    net.callbacks_ = [callback for callback in net.callbacks_ if callback not in own]
 
 
 def _no_sink(*args: Any, **kwargs: Any) -> None:

@@ -1,4 +1,4 @@
-"""What classifiers share that fit another one and correct the probabilities it gives."""
+"""The base of classifiers that fit another classifier and correct its probabilities."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from .crossfit import fit_auxiliaries
 from .folds import Fold
 from .jobs import RunOptions
 from .probabilities import predict_aligned
+from .validation import forget_fit
 
 Labels = npt.NDArray[Any]
 Codes = npt.NDArray[np.integer[Any]]
@@ -35,7 +36,7 @@ def default_trees(n_estimators: int = 200) -> ExtraTreesClassifier:
 
 
 class CorrectedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
-    """A classifier that corrects what its `estimator` says of a row.
+    """A classifier that fits its `estimator` and corrects the probabilities it predicts.
 
     Subclasses have the parameters `estimator` and `n_jobs`.  Their `fit` calls `_check_rows` and
     `_fit_estimator`; their `predict_proba` corrects `_raw_proba`.
@@ -88,13 +89,14 @@ class CorrectedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
     def _check_rows(
         self, X: Any, y: Any, sample_weight: Any
     ) -> tuple[Any, Labels, Codes, FloatArray]:
-        """Check all but the features; set `classes_` and `_class_share`.
+        """Forget an earlier fit, check all but the features, set `classes_` and `_class_share`.
 
         Returns
         -------
         X, labels, codes, weight : indexable and ndarrays of shape (n_samples,)
             Weights are 1 where none were given.
         """
+        forget_fit(self)
         if y is None:
             raise ValueError(
                 f"{type(self).__name__} requires y to be passed, but the target y is None."

@@ -25,7 +25,7 @@ def ended_by_callbacks() -> Iterator[None]:
             raise
 
 
-def train_net(net: NeuralNet, X: Any, y: Any) -> None:
+def train_net(net: NeuralNet, X: Any, y: Any, n_epochs: int | None = None) -> None:
     """Fit a net as its own ``fit`` does, but let a user's Ctrl-C out.
 
     Parameters
@@ -34,10 +34,12 @@ def train_net(net: NeuralNet, X: Any, y: Any) -> None:
         Initialized.
     X, y : object
         As ``fit`` takes them.
+    n_epochs : int, default=None
+        Epochs to train for; all of ``max_epochs`` if None.
     """
     net.notify("on_train_begin", X=X, y=y)
     with ended_by_callbacks():
-        net.fit_loop(X, y)
+        net.fit_loop(X, y, epochs=n_epochs)
     net.notify("on_train_end", X=X, y=y)
 
 

@@ -23,10 +23,10 @@ from torch import nn
 from ._arrays import FloatArray
 from ._fingerprint import take_fingerprint
 from .auxiliaries import check_auxiliary, request_weights
+from .class_values import check_prior, read_by_class
 from .defaults import default_imb_aux, default_noise_aux, default_target
 from .inputs import Float32Array, validate_features
 from .losses import LogitAdjusted
-from .prediction import check_prior, read_by_class
 from .surrogate import SurrogateLabeler
 from .transport import floor_marginal
 from .validation import check_weights, encode_labels

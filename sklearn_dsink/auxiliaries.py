@@ -156,10 +156,12 @@ def _unwrapped(estimator: Any) -> Any:
 
 
 def accepts_sample_weight(estimator: Any) -> bool:
-    """Whether ``fit`` takes ``sample_weight``; a pipeline's answer is its last step's.
+    """Whether ``fit`` takes ``sample_weight``.
 
-    Behind a sampler, such as imbalanced-learn's, the rows are others than those weighed.  Voters
-    weigh the rows if all of them do, classifiers that correct another one if that does.
+    A pipeline takes weights if its last step does, unless one of its steps resamples the rows, as
+    imbalanced-learn's samplers do: the last step then sees other rows than those weighted.  A
+    voting classifier takes them if all its voters do, and a classifier that corrects another one
+    if that one does.
     """
     estimator = _unwrapped(estimator)
     while is_pipeline(estimator):
@@ -369,7 +371,8 @@ class IntegerLabelClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator)
         is_net = isinstance(final_step(self.estimator_), NeuralNetClassifier)
         n_classes = len(self.classes_)
         if is_net and proba.ndim == 2 and proba.shape[1] > n_classes and proba.min() >= 0:
-            # Outputs for classes that these rows have not are the last ones, and idle.
+            # A net may be built for more classes than these rows have: the outputs left over are
+            # the last ones, and no label belongs to them.
             return normalize_rows(proba[:, :n_classes])
         return proba
 

@@ -20,6 +20,7 @@ from ._arrays import FloatArray, at_least_float32, log_softmax, safe_log
 from ._fingerprint import require_same
 from ._parameters import DSinkParameters
 from .checkpoint import Checkpoint, TargetKeeper
+from .class_values import check_prior, read_by_class
 from .evidence import choose_class_marginal, gather_evidence
 from .folds import make_folds
 from .inputs import Float32Array, n_seen, validate_features
@@ -27,12 +28,11 @@ from .inspection import FLAGGED_BELOW, find_label_issues
 from .jobs import RunOptions
 from .losses import CrossEntropy
 from .nets import plain_history
-from .prediction import check_prior, read_by_class
 from .report import write_report
 from .shared_encoding import encode
 from .surrogate import SurrogateLabeler
 from .target import fit_target, log_probabilities
-from .validation import check_weights, encode_labels
+from .validation import check_weights, encode_labels, forget_fit
 
 # Weight of the target beside the pooled auxiliaries in a combined prediction: it has learnt from
 # all of them, and makes up for the weaker ones.
@@ -482,9 +482,7 @@ class DSinkClassifier(DSinkParameters):
         return np.log(read_by_class(self.class_prior, self.classes_, "class_prior"))
 
     def _forget(self) -> None:
-        """Drop an earlier fit first: one that fails half-way must not pass for a fitted one."""
-        for name in [name for name in vars(self) if name.endswith("_")]:
-            delattr(self, name)
+        forget_fit(self)
         self._warm = None
 
     def __sklearn_is_fitted__(self) -> bool:

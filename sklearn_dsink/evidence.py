@@ -9,12 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from ._arrays import FloatArray, column_totals
+from .class_values import read_by_class
 from .crossfit import Auxiliary, fit_auxiliaries
 from .folds import Fold, merge_folds
 from .inputs import TabularEncoder
 from .jobs import RunOptions
 from .label_model import LabelModel, fit_label_model
-from .prediction import read_by_class
 from .probabilities import predict_aligned
 from .refinement import can_be_refitted, refit_auxiliaries
 from .shared_encoding import Encoded

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from ._arrays import FloatArray
 from ._files import replacing
 from ._quiet import without_warnings
+from .class_values import check_prior
 from .classifier import DSinkClassifier
 from .nets import TabularNet
-from .prediction import check_prior
 from .target import DistillationLoss
 
 __all__ = ["export_onnx"]

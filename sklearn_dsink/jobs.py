@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -156,11 +156,11 @@ def run_jobs(
         If a fit was not done in time.
     """
     options = options or RunOptions()
-    progress = Progress(title, len(jobs), options.verbose)
-    kept = options.checkpoint
+    kept, seconds = options.checkpoint, options.fit_timeout
     places = [None] * len(jobs) if kept is None else kept.next_stage(len(jobs))
-    seconds = options.fit_timeout
-    with nullcontext() if seconds is None else LimitedWorkers(seconds) as workers:
+    limited = nullcontext() if seconds is None else LimitedWorkers(seconds)
+    counted = closing(Progress(title, len(jobs), options.verbose))
+    with counted as progress, limited as workers:
         done = Parallel(
             n_jobs=options.n_jobs,
             return_as="generator",
@@ -179,7 +179,6 @@ def run_jobs(
                 )
             progress.advance()
             yield result
-    progress.close()
 
 
 def by_auxiliary(

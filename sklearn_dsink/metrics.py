@@ -247,6 +247,11 @@ def geometric_mean_score(y_true: Any, y_pred: Any, *, sample_weight: Any = None)
     score : float
         Between 0 and 1.
 
+    Raises
+    ------
+    ValueError
+        If there are not as many predictions and weights as true labels, or all weights are 0.
+
     References
     ----------
     Kubat and Matwin, "Addressing the Curse of Imbalanced Training Sets", ICML 1997.

@@ -263,8 +263,13 @@ class CosineSchedule(Callback):
 
 
 def softmax_of_logits(logits: torch.Tensor) -> torch.Tensor:
-    """Probabilities from logits; the nets' prediction nonlinearity."""
-    return torch.softmax(logits, dim=-1)
+    """Probabilities from logits; the nets' prediction nonlinearity.
+
+    Of logits of shape (n_samples, n_nets, n_classes), which two nets in one module give callbacks
+    in training, it is the mean over the nets.
+    """
+    proba = torch.softmax(logits, dim=-1)
+    return proba.mean(dim=1) if proba.ndim == 3 else proba
 
 
 def default_batch_size(n_samples: int) -> int:
@@ -412,14 +417,19 @@ def plain_history(net: NeuralNetClassifier) -> list[dict[str, Any]]:
 
 
 @contextmanager
-def few_threads(
-    n_inputs: int, hidden_layer_sizes: Sequence[int], batch_size: int
-) -> Iterator[None]:
-    """Use one thread inside the block when the net is too small to gain from several."""
-    widths = [n_inputs, *hidden_layer_sizes]
-    # A classifier layer is never wider than this guess by much, and the threshold is coarse.
-    flops = batch_size * sum(a * b for a, b in zip(widths, [*widths[1:], 64], strict=True))
-    with threads_for(flops):
+def few_threads(net: NeuralNetClassifier, n_rows: int) -> Iterator[None]:
+    """Use one thread inside the block when the net is too small to gain from several.
+
+    Parameters
+    ----------
+    net : skorch.NeuralNetClassifier
+        Initialized.
+
+    n_rows : int
+        Rows that it computes at a time.
+    """
+    n_weights = sum(weight.numel() for weight in net.module_.parameters())
+    with threads_for(n_rows * n_weights):  # each weight is multiplied once a row
         yield
 
 

@@ -31,7 +31,7 @@ from ._seeding import seeded
 from ._target_net import module_outputs, prepare_net
 from .checkpoint import EpochOpening, TargetKeeper
 from .losses import SampleLoss
-from .nets import TabularNet, threads_for
+from .nets import TabularNet, few_threads
 
 #: Renews the surrogate labels: takes log f(x) of all training rows, which it may overwrite, and
 #: returns the rows of Q and what the history should hold of it.
@@ -345,9 +345,7 @@ def _train(
         progress.progress_.skip(n_done)
     # What other modules compute, and how well that divides among threads, is not for us to say.
     own = isinstance(net.module_, TabularNet) and net.batch_size > 0
-    weights = sum(weight.numel() for weight in net.module_.parameters())
-    one_thread = threads_for(net.batch_size * weights) if own else nullcontext()
-    with one_thread, ended_by_callbacks():
+    with few_threads(net, net.batch_size) if own else nullcontext(), ended_by_callbacks():
         net.fit_loop(X, target, epochs=net.max_epochs - n_done)
     net.notify("on_train_end", X=X, y=target)
     net.callbacks_ = own_callbacks  # ours hold the training data, and are done

@@ -102,6 +102,12 @@ def check_weights(
     return scaled
 
 
+def forget_fit(estimator: Any) -> None:
+    """Drop what an earlier fit found: a fit that fails half-way must not pass for that one."""
+    for name in [name for name in vars(estimator) if name.endswith("_")]:
+        delattr(estimator, name)
+
+
 def check_finite(y: npt.NDArray[Any]) -> None:
     """Raise ValueError where labels are missing or infinite, and name the first such row."""
     if y.dtype.kind == "f" and np.isinf(y).any():

@@ -48,6 +48,15 @@ def rng() -> np.random.Generator:
     return np.random.default_rng(0)
 
 
+@pytest.fixture
+def two_threads():
+    """Let torch compute on two threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="module")
 def noisy_iris() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Give features, labels of which three in ten are wrong, and the true ones."""

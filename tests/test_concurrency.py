@@ -35,14 +35,6 @@ def answers(seed):
     return quick(**NETS, random_state=seed).fit(X, Y).predict_proba(X)
 
 
-@pytest.fixture
-def two_threads():
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
-
-
 def test_ten_threads_predict_as_one_and_change_nothing(two_threads):
     clf = quick(**NETS).fit(X, Y)
     before = joblib.hash(clf)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import doctest
 import importlib
+import inspect
 import re
 import textwrap
 from pathlib import Path
@@ -15,6 +16,7 @@ import pandas as pd
 import pytest
 import torch
 from _quick import make_blobs, tiny_net
+from sklearn.base import BaseEstimator
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.naive_bayes import GaussianNB
@@ -90,6 +92,25 @@ def test_top_level_names_are_listed():
     described = {name.rpartition(".")[2] for name in _listed()} | {"PAPER", "__version__"}
     missing = set(sklearn_dsink.__all__) - described
     assert not missing, f"docs/api.rst lacks {sorted(missing)}"
+
+
+def _estimators() -> set[type[BaseEstimator]]:
+    modules = [importlib.import_module(f"sklearn_dsink.{name}") for name in PUBLIC_MODULES]
+    return {
+        value
+        for module in [sklearn_dsink, *modules]
+        for value in vars(module).values()
+        if isinstance(value, type) and issubclass(value, BaseEstimator)
+    }
+
+
+@pytest.mark.parametrize("estimator", sorted(_estimators(), key=str))
+def test_an_estimator_describes_each_of_its_parameters_once(estimator):
+    text = inspect.getdoc(estimator)
+    section = re.search(r"Parameters\n-+\n(.*?)\n\n\w+\n-+\n", text, re.S)
+    lines = re.findall(r"^\w.*", section[1], re.M)
+    described = [name for line in lines for name in line.partition(" :")[0].split(", ")]
+    assert sorted(described) == sorted(estimator().get_params(deep=False))
 
 
 def test_settings_table_is_the_truth():

@@ -19,6 +19,7 @@ from sklearn.preprocessing import StandardScaler
 from skorch.callbacks import Callback
 
 from sklearn_dsink import NetClassifier
+from sklearn_dsink._progress import Progress
 from sklearn_dsink.export import export_onnx
 from sklearn_dsink.persistence import save_model
 
@@ -143,6 +144,15 @@ def test_a_callback_that_raises():
     check_unfitted(clf)
     with pytest.raises(ValueError, match=r"noise_aux=.*ZeroDivisionError: no such epoch"):
         quick(noise_aux=tiny_net(callbacks=[Breaks()])).fit(X, Y)
+
+
+def test_a_fit_that_fails_closes_its_bar(monkeypatch):
+    closed = []
+    monkeypatch.setattr(Progress, "close", lambda bar: closed.append((bar.done, bar.total)))
+    with pytest.raises(ValueError, match="no such epoch"):
+        quick(noise_aux=GaussianNB(), imb_aux=tiny_net(callbacks=[Breaks()])).fit(X, Y)
+    [(done, total)] = closed
+    assert 0 < done < total
 
 
 class Killed(GaussianNB):

@@ -23,6 +23,7 @@ from sklearn_dsink.nets import (
     make_net,
     quantile_bins,
 )
+from sklearn_dsink.noise._twin import TwinNet
 
 
 def test_net_is_head_of_features():
@@ -176,17 +177,43 @@ def test_learning_rate_rises_and_falls_to_zero():
     assert isinstance(dict(net.callbacks_)["schedule"], CosineSchedule)
 
 
-def test_small_nets_use_one_thread_and_give_the_others_back():
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    try:
-        with few_threads(10, (32,), 64):
-            assert torch.get_num_threads() == 1
+def untrained(n_classes=2, **options):
+    """Give an initialized net of 100 inputs and 100 hidden units, 10,500 weights and more."""
+    with torch.random.fork_rng():
+        return make_net(
+            100,
+            n_classes,
+            n_samples=64,
+            hidden_layer_sizes=(100,),
+            criterion=nn.CrossEntropyLoss,
+            **options,
+        ).initialize()
+
+
+def test_small_nets_use_one_thread_and_give_the_others_back(two_threads):
+    net = untrained()
+    with few_threads(net, 64):
+        assert torch.get_num_threads() == 1
+    assert torch.get_num_threads() == 2
+    with few_threads(net, 100_000):
         assert torch.get_num_threads() == 2
-        with few_threads(4096, (4096,), 1024):
-            assert torch.get_num_threads() == 2
-        with pytest.raises(RuntimeError, match="inside"), few_threads(10, (32,), 64):
-            raise RuntimeError("inside")
+    with pytest.raises(RuntimeError, match="inside"), few_threads(net, 64):
+        raise RuntimeError("inside")
+    assert torch.get_num_threads() == 2
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"module": TwinNet},
+        {"n_classes": 1000},
+        {"bins": [torch.linspace(-1, 1, 33)] * 100},
+    ],
+    ids=["two nets", "a wide head", "embeddings"],
+)
+def test_all_weights_of_a_net_count_where_threads_are_chosen(options, two_threads):
+    rows = 5_000
+    with few_threads(untrained(), rows):
+        assert torch.get_num_threads() == 1
+    with few_threads(untrained(**options), rows):
         assert torch.get_num_threads() == 2
-    finally:
-        torch.set_num_threads(before)

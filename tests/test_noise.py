@@ -13,7 +13,7 @@ from sklearn.datasets import load_digits
 from sklearn.ensemble import ExtraTreesClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
-from skorch.callbacks import Callback
+from skorch.callbacks import BatchScoring, Callback, EpochScoring
 
 from sklearn_dsink import DSinkClassifier
 from sklearn_dsink.datasets import flip_labels
@@ -170,6 +170,28 @@ def test_co_teaching_stores_the_rates(noisy_iris):
     np.testing.assert_array_equal(given.noise_rates_, np.full(3, 0.25))
     estimated = CoTeachingClassifier(**short).fit(X, y)
     assert estimated.noise_rates_.mean() == pytest.approx(0.3, abs=0.12)
+
+
+@pytest.mark.parametrize(
+    "callback",
+    [
+        EpochScoring("accuracy", on_train=True, name="found"),
+        EpochScoring("accuracy", on_train=True, name="found", use_caching=False),
+        BatchScoring("accuracy", on_train=True, name="found"),
+    ],
+    ids=["cached", "predicted", "by batch"],
+)
+@pytest.mark.parametrize(
+    "clf",
+    [CoTeachingClassifier(0.3), DivideMixClassifier(warm_up=10)],
+    ids=["co-teaching", "dividemix"],
+)
+def test_two_nets_are_scored_on_training_rows(clf, callback, noisy_iris):
+    X, y, _ = noisy_iris
+    clf = clone(clf).set_params(max_epochs=20, random_state=0, callbacks=[callback]).fit(X, y)
+    found = [epoch["found"] for epoch in clf.history_]
+    assert len(found) == 20
+    assert 0.6 < found[-1] < 0.8  # of the labels given, of which three in ten are wrong
 
 
 # --- DivideMix ----------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import sklearn
 from _quick import noisy_digits
 from sklearn.datasets import load_digits
 from sklearn.ensemble import ExtraTreesClassifier
+from sklearn.exceptions import NotFittedError
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
@@ -142,6 +143,20 @@ def test_noise_correction_of_tables_predicts_from_tables(noisy_iris):
 def test_noise_correction_asks_for_folds(noisy_iris):
     with pytest.raises(ValueError, match="cv=None would estimate the noise from labels"):
         NoiseCorrectedClassifier(cv=None).fit(*noisy_iris[:2])
+
+
+def test_a_fit_that_fails_in_the_end_leaves_nothing_fitted(noisy_iris, monkeypatch):
+    X, y, _ = noisy_iris
+    clf = NoiseCorrectedClassifier(DecisionTreeClassifier()).fit(X, y)
+
+    def fail(*args, **options):
+        raise RuntimeError("no matrix")
+
+    monkeypatch.setattr("sklearn_dsink.noise._noise_corrected.estimate_noise_matrix", fail)
+    with pytest.raises(RuntimeError, match="no matrix"):
+        clf.fit(X, 2 - y)
+    with pytest.raises(NotFittedError):
+        clf.predict(X)
 
 
 def test_metadata_routing(noisy_iris):

@@ -14,7 +14,7 @@ from scipy.stats import norm
 from sklearn.base import clone
 from sklearn.datasets import load_digits, load_iris
 from sklearn.ensemble import RandomForestClassifier
-from sklearn.exceptions import ConvergenceWarning
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
@@ -66,9 +66,9 @@ def test_adjust_prior_at_the_ends():
     assert np.isfinite(adjusted).all()
     assert_allclose(adjusted.sum(axis=1), 1)
     assert adjusted[0, 1] > 0
-    with pytest.raises(ValueError, match="prior has 3 entries for 2 classes"):
+    with pytest.raises(ValueError, match=r"prior has shape \(3,\), expected \(2,\)"):
         adjust_prior(proba, [0.5, 0.3, 0.2])
-    with pytest.raises(ValueError, match="prior must hold finite, positive"):
+    with pytest.raises(ValueError, match="prior must hold positive finite numbers"):
         adjust_prior(proba, [1.0, 0.0])
     with pytest.raises(ValueError, match="tau"):
         adjust_prior(proba, [0.5, 0.5], tau=-1)
@@ -219,6 +219,20 @@ def test_prior_corrected_names_the_bad_parameter(tail, arguments, name):
     model = PriorCorrectedClassifier(DecisionTreeClassifier()).set_params(**arguments)
     with pytest.raises(ValueError, match=name):
         model.fit(*tail)
+
+
+@pytest.mark.parametrize("prior", [[0.5, 0.5], {0: 1, 1: 1, 3: 1}, [1, 1, 0]])
+def test_a_bad_prior_fails_before_any_fit_and_leaves_nothing_fitted(prior):
+    class Unfitted(DecisionTreeClassifier):
+        def fit(self, X, y, sample_weight=None):
+            raise AssertionError
+
+    X, y = load_iris(return_X_y=True)
+    clf = PriorCorrectedClassifier(DecisionTreeClassifier()).fit(X, y)
+    with pytest.raises(ValueError, match="prior"):
+        clf.set_params(estimator=Unfitted(), prior=prior).fit(X, y)
+    with pytest.raises(NotFittedError):
+        clf.predict(X)
 
 
 def test_weights_reach_the_estimator_or_a_warning_says_so(tail):

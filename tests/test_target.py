@@ -424,20 +424,15 @@ class CountThreads(Callback):
         self.seen.append(torch.get_num_threads())
 
 
-def test_a_small_net_of_our_own_trains_on_one_thread_and_gives_the_others_back():
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    try:
-        for net, expected in ((default_target(X, 3), 1), (tiny_net(), 2)):
-            CountThreads.seen.clear()
-            train(net.set_params(max_epochs=1, callbacks=[CountThreads()]))
-            assert set(CountThreads.seen) == {expected}
-            assert torch.get_num_threads() == 2
-        with pytest.raises(KeyboardInterrupt):
-            train(default_target(X, 3).set_params(callbacks=[Interrupt()]))
+def test_a_small_net_of_our_own_trains_on_one_thread_and_gives_the_others_back(two_threads):
+    for net, expected in ((default_target(X, 3), 1), (tiny_net(), 2)):
+        CountThreads.seen.clear()
+        train(net.set_params(max_epochs=1, callbacks=[CountThreads()]))
+        assert set(CountThreads.seen) == {expected}
         assert torch.get_num_threads() == 2
-    finally:
-        torch.set_num_threads(before)
+    with pytest.raises(KeyboardInterrupt):
+        train(default_target(X, 3).set_params(callbacks=[Interrupt()]))
+    assert torch.get_num_threads() == 2
 
 
 @pytest.mark.parametrize("last", [nn.Identity(), nn.LogSoftmax(dim=1)], ids=["logits", "log"])

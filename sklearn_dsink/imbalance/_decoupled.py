@@ -44,8 +44,8 @@ class DecoupledNetClassifier(BaseNetClassifier):
     ) -> None:
         super()._fit_net(X, codes, weight, seed, **schedule)
         module = self.net_.module_
-        head, module.head = module.head, nn.Identity()
-        with few_threads(X.shape[1], self.hidden_layer_sizes, self.net_.batch_size):
+        with few_threads(self.net_, self.net_.batch_size):
+            head, module.head = module.head, nn.Identity()
             # Without its classifier the net's answer is the features, dropout off.
             features = self.net_.forward(X).cpu().numpy()
             module.head = self._second_stage(head, features, codes, weight)

@@ -29,51 +29,17 @@ class FocalClassifier(BaseNetClassifier):
         Focus, at least 0; 0 is (weighted) cross-entropy.
     beta : float, default=0.9999
         Class weights as in `ClassBalancedClassifier`; 0 is the focal loss without them.
-    hidden_layer_sizes : sequence of int, default=(256,)
-        Width of each hidden layer.
-    numeric_embedding : {"piecewise"} or None, default=None
-        "piecewise" embeds each feature on its quantiles: better on irregular tables.
-    dropout : float, default=0.1
-        Share of hidden units dropped in training.
-    max_epochs : int, default=60
-        Passes over the data.
-    batch_size : int or None, default=None
-        Rows in a step; None chooses by the number of rows.
-    lr : float, default=2e-3
-        Highest learning rate of AdamW.
-    weight_decay : float, default=1e-2
-        AdamW's weight decay.
-    early_stopping : bool, default=False
-        Whether to hold rows back, stop when their loss no longer falls, and keep the best epoch.
-    validation_fraction : float, default=0.15
-        Share of rows held back by `early_stopping`.
-    patience : int, default=10
-        Epochs to wait for a better validation loss.
-    callbacks : list of skorch callbacks or None, default=None
-        Copied and added to the net's own.
-    device : str, default="cpu"
-        Where to train, as torch names it.
-    compile : bool, default=False
-        Whether to compile the net with ``torch.compile``.
-    verbose : int, default=0
-        Whether to print a line an epoch.
-    random_state : int, RandomState instance or None, default=None
-        Fixes everything random. Global generators are left as they were.
+    hidden_layer_sizes, numeric_embedding, dropout, max_epochs, batch_size, lr, weight_decay
+        As in :class:`~sklearn_dsink.NetClassifier`.
+    early_stopping, validation_fraction, patience, callbacks, device
+        As in :class:`~sklearn_dsink.NetClassifier`.
+    compile, verbose, random_state
+        As in :class:`~sklearn_dsink.NetClassifier`.
 
     Attributes
     ----------
-    classes_ : ndarray of shape (n_classes,)
-        Class labels.
-    net_ : skorch.NeuralNetClassifier
-        The trained net; ``net_.module_`` is the torch module.
-    history_ : list of dict
-        One per epoch, with ``epoch``, ``train_loss`` and ``dur``.
-    n_iter_ : int
-        Epochs trained.
-    n_features_in_ : int
-        Number of features.
-    feature_names_in_ : ndarray of shape (n_features,)
-        Names of the features, when all are strings.
+    classes_, net_, history_, n_iter_, n_features_in_, feature_names_in_
+        As in :class:`~sklearn_dsink.NetClassifier`.
 
     References
     ----------

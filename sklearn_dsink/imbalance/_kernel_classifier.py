@@ -13,13 +13,13 @@ from scipy import sparse
 from scipy.special import softmax
 from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
 from sklearn.metrics.pairwise import rbf_kernel
-from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_random_state, gen_batches
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from .._arrays import FloatArray
+from ..scaling import column_moments
 from ._least_squares import (
     Blocks,
     choose_alpha,
@@ -178,6 +178,12 @@ class KernelClassifier(ClassifierMixin, BaseEstimator):
         -------
         self : object
             The fitted classifier.
+
+        Raises
+        ------
+        ValueError
+            If a parameter or the data is not as described, or the rows of positive weight have
+            one class only.
         """
         X, y = validate_data(self, X, y, accept_sparse="csr", dtype=np.float64)
         check_classification_targets(y)
@@ -188,9 +194,7 @@ class KernelClassifier(ClassifierMixin, BaseEstimator):
             raise ValueError(
                 f"y has one class only, {self.classes_.tolist()}: a classifier needs two or more."
             )
-        with np.errstate(invalid="ignore"):  # the root of a constant column's variance, -1e-108
-            self._scaler = StandardScaler(with_mean=not sparse.issparse(X))  # found all the same
-            self._scaler.fit(X, sample_weight=weight)
+        self._center, self._spread = column_moments(X, weight)
         # Equal rows are one row that shares its labels: copies of it, each with a label it may
         # have, are left out together.
         rows, place = distinct_rows(self._standardized(X))
@@ -365,7 +369,7 @@ class KernelClassifier(ClassifierMixin, BaseEstimator):
 
     def _scaled(self, X: FloatArray) -> FloatArray:
         """Squares of numbers beyond the clip would lose the small ones."""
-        return np.clip((X - self._scaler.mean_) / self._scaler.scale_, -_FARTHEST, _FARTHEST)
+        return np.clip((X - self._center) / self._spread, -_FARTHEST, _FARTHEST)
 
     def _dense(self, rows: Any) -> FloatArray:
         return self._scaled(rows.toarray()) if sparse.issparse(rows) else rows

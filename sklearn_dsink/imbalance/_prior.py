@@ -19,6 +19,7 @@ from sklearn.utils._param_validation import Interval, validate_parameter_constra
 from sklearn.utils.validation import _check_sample_weight, column_or_1d
 
 from .._arrays import PROBA_FLOOR, FloatArray
+from ..class_values import read_prior
 from ..losses._imbalance import inverse_effective_number
 
 __all__ = ["adjust_prior", "effective_number_weights", "estimate_class_prior_em"]
@@ -66,23 +67,13 @@ def adjust_prior(proba: Any, prior: Any, *, tau: float = 1.0) -> FloatArray:
         {"tau": [Interval(Real, 0, None, closed="left")]}, {"tau": tau}, caller_name="adjust_prior"
     )
     values = check_array(proba, dtype=np.float64, input_name="proba")
-    shares = positive_shares(prior, values.shape[1], name="prior")
+    shares = _read_shares(prior, values.shape[1], "prior")
     return softmax(np.log(np.clip(values, PROBA_FLOOR, None)) - tau * np.log(shares), axis=1)
 
 
-def positive_shares(prior: Any, n_classes: int, *, name: str) -> npt.NDArray[np.float64]:
-    """Check a vector of positive class shares, and scale it to sum to 1."""
-    shares = np.asarray(column_or_1d(prior), dtype=np.float64)
-    if len(shares) != n_classes:
-        raise ValueError(
-            f"{name} has {len(shares)} entries for {n_classes} classes: give one share for each "
-            "class, in sorted order."
-        )
-    if not np.isfinite(shares).all() or (shares <= 0).any():
-        raise ValueError(
-            f"{name} must hold finite, positive class shares: found {shares.tolist()}."
-        )
-    return shares / shares.sum()
+def _read_shares(prior: Any, n_classes: int, name: str) -> FloatArray:
+    """Read class shares in the order of the columns, which have no labels here."""
+    return read_prior(column_or_1d(prior), np.arange(n_classes), name)
 
 
 def estimate_class_prior_em(
@@ -157,7 +148,7 @@ def estimate_class_prior_em(
         caller_name="estimate_class_prior_em",
     )
     values = check_array(proba, dtype=np.float64, input_name="proba")
-    prior = start = positive_shares(train_prior, values.shape[1], name="train_prior")
+    prior = start = _read_shares(train_prior, values.shape[1], "train_prior")
     weight = _check_sample_weight(
         sample_weight, values, dtype=np.float64, ensure_non_negative=True
     )

@@ -12,9 +12,9 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from .._arrays import FloatArray
 from .._corrected import Codes, CorrectedClassifier
 from ..auxiliaries import is_frozen, prepare
+from ..class_values import read_prior
 from ..folds import Fold, make_folds
-from ..prediction import read_by_class
-from ._prior import adjust_prior, positive_shares
+from ._prior import adjust_prior
 
 
 class PriorCorrectedClassifier(CorrectedClassifier):
@@ -121,9 +121,20 @@ class PriorCorrectedClassifier(CorrectedClassifier):
         -------
         self : PriorCorrectedClassifier
             The fitted classifier.
+
+        Raises
+        ------
+        ValueError
+            If a parameter, the labels or the weights are not as described, or the estimator
+            fails to fit.
+        TypeError
+            If `fit_params` are given without metadata routing, or the estimator does not take
+            features of this type.
         """
         self._validate_params()
         X, labels, codes, weight = self._check_rows(X, y, sample_weight)
+        given = not isinstance(self.prior, str)
+        prior = read_prior(self.prior, self.classes_, "prior") if given else None
         rng = check_random_state(self.random_state)
         # Seeds are drawn for the estimator first, then for its fits and for the folds.
         estimator = prepare(self._estimator_to_correct(), rng)
@@ -137,15 +148,13 @@ class PriorCorrectedClassifier(CorrectedClassifier):
             fit_params=fit_params,
             rng=fit_rng,
         )
-        if isinstance(self.prior, str):
+        if prior is None:
             counted = self.prior == "counts"
             prior = self._class_share if counted else np.average(proba, axis=0, weights=weight)
             # A class that no row speaks for is not divided by less than half a row's share.
             prior = np.maximum(prior, 0.5 / np.count_nonzero(weight))
-            self.class_prior_ = prior / prior.sum()
-        else:
-            shares = read_by_class(self.prior, self.classes_, "prior")
-            self.class_prior_ = positive_shares(shares, len(shares), name="prior")
+            prior = prior / prior.sum()
+        self.class_prior_ = prior
         return self
 
     def predict_proba(self, X: Any) -> FloatArray:
@@ -182,3 +191,7 @@ class PriorCorrectedClassifier(CorrectedClassifier):
                 "prior='counts'."
             )
         return make_folds(self.cv, X, codes, rng, weight)
+
+    def __sklearn_is_fitted__(self) -> bool:
+        """Whether the last fit came to its end."""
+        return hasattr(self, "class_prior_")

@@ -196,7 +196,7 @@ class CoTeachingClassifier(BaseNetClassifier):
         )
 
     def _net_options(self) -> dict[str, Any]:
-        return {"module": TwinNet}
+        return super()._net_options() | {"module": TwinNet}
 
     def _fit_net(
         self,

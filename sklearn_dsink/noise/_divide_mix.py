@@ -168,7 +168,8 @@ class DivideMixNet(NeuralNetClassifier):
         y = {key: value.to(self.device) for key, value in y.items()}
         self._set_training(False)
         with torch.no_grad():
-            targets, kept = loss.guess(self.module_.both(X), y["label"], y["index"])
+            answers = self.module_.both(X)
+            targets, kept = loss.guess(answers, y["label"], y["index"])
         self._set_training(True)
         share = float(np.random.beta(4.0, 4.0))  # noqa: NPY002 - seeded by the classifier
         share = max(share, 1 - share)
@@ -177,7 +178,8 @@ class DivideMixNet(NeuralNetClassifier):
         targets = share * targets + (1 - share) * targets[other]
         value = loss.mixed(logits, targets, kept, y["weight"])
         value.backward()
-        return {"loss": value, "y_pred": logits}
+        # Not those of the mixed rows, which have no label that a callback could compare them with.
+        return {"loss": value, "y_pred": answers}
 
 
 class Divide(Callback):
@@ -332,7 +334,7 @@ class DivideMixClassifier(BaseNetClassifier):
         return [*super()._make_callbacks(), ("divide", Divide(self.by_class))]
 
     def _net_options(self) -> dict[str, Any]:
-        return {"module": TwinNet, "net_class": DivideMixNet}
+        return super()._net_options() | {"module": TwinNet, "net_class": DivideMixNet}
 
     def _fit_net(self, *args: Any, **options: Any) -> None:
         super()._fit_net(*args, **options)

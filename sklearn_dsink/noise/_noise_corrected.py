@@ -131,6 +131,15 @@ class NoiseCorrectedClassifier(CorrectedClassifier):
         Returns
         -------
         self : object
+
+        Raises
+        ------
+        ValueError
+            If a parameter, the labels or the weights are not as described, there are fewer than
+            two rows, or the estimator fails to fit.
+        TypeError
+            If `fit_params` are given without metadata routing, or the estimator does not take
+            features of this type.
         """
         self._validate_params()
         if self.cv is None:
@@ -179,3 +188,7 @@ class NoiseCorrectedClassifier(CorrectedClassifier):
         if self.correction == "transition":
             return undo_noise(proba, self.noise_matrix_)
         return sharpen(proba, self.sharpening)
+
+    def __sklearn_is_fitted__(self) -> bool:
+        """Whether the last fit came to its end."""
+        return hasattr(self, "label_posterior_")

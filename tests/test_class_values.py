@@ -11,7 +11,7 @@ from hypothesis.extra.numpy import arrays
 from scipy.special import log_softmax
 
 from sklearn_dsink import _arrays
-from sklearn_dsink.prediction import check_prior, read_by_class
+from sklearn_dsink.class_values import check_prior, read_by_class
 
 SCORES = arrays(np.float64, (4, 3), elements=st.floats(-50, 50))
 

@@ -61,6 +61,44 @@ def read_by_class(values: Any, classes: npt.NDArray[Any], name: str) -> FloatArr
     return numbers
 
 
+def read_prior(prior: Any, classes: npt.NDArray[Any], name: str = "class_prior") -> FloatArray:
+    """Read positive class shares: by label, or in the order of the classes.
+
+    Parameters
+    ----------
+    prior : mapping of label to float, Series with the labels as index, or array-like
+        Need not sum to 1.
+    classes : ndarray of shape (n_classes,)
+        Sorted labels.
+    name : str, default="class_prior"
+        Of the parameter, for messages.
+
+    Returns
+    -------
+    shares : ndarray of shape (n_classes,), dtype float64
+        In the order of `classes`; they sum to 1.
+
+    Raises
+    ------
+    ValueError
+        If there is not one positive finite number for each class.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> read_prior({"b": 3, "a": 1}, np.array(["a", "b"]))
+    array([0.25, 0.75])
+    """
+    shares = read_by_class(prior, classes, name)
+    if not np.all(np.isfinite(shares)) or np.any(shares <= 0):
+        raise ValueError(
+            f"{name} must hold positive finite numbers, found {shares.tolist()[:10]}. A class "
+            "that cannot occur gets a small share, such as 1e-6."
+        )
+    scaled: FloatArray = shares / shares.sum()
+    return scaled
+
+
 def check_prior(class_prior: Any, classes: npt.NDArray[Any]) -> None:
     """Check ``class_prior``, a word or numbers, once the classes are known.
 
@@ -82,9 +120,4 @@ def check_prior(class_prior: Any, classes: npt.NDArray[Any]) -> None:
                 f"class_prior must be 'uniform', 'train' or numbers, found {class_prior!r}."
             )
         return
-    prior = read_by_class(class_prior, classes, "class_prior")
-    if not np.all(np.isfinite(prior)) or np.any(prior <= 0):
-        raise ValueError(
-            f"class_prior must hold positive finite numbers, found {prior.tolist()[:10]}. A class "
-            "that cannot occur gets a small share, such as 1e-6."
-        )
+    read_prior(class_prior, classes)
