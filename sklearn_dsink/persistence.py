@@ -30,16 +30,14 @@ from skorch.history import History
 from ._files import replacing
 from ._net_states import load_states, states, steppers
 from ._quiet import without_warnings
-from ._saved_pandas import SavedIndex as SavedIndex  # files of version 1 look here for these two
 from ._saved_pandas import SavedPandas, saved_form
-from ._saved_pandas import SavedSeries as SavedSeries
 from ._trusted_types import TRUSTED_TYPES
 from .nets import plain_history
 
 __all__ = ["TRUSTED_TYPES", "load_model", "save_model"]
 
 _FORMAT = "sklearn-dsink model"
-_VERSION = 2
+_VERSION = 1
 _HEADER, _STRUCTURE, _TENSORS = "format.json", "model.skops", "tensors.safetensors"
 
 
@@ -411,14 +409,13 @@ def _built_net(saved: SavedNet, tensors: dict[str, torch.Tensor]) -> NeuralNet:
         net.initialize()
     for name in net._modules + net._criteria:
         module = getattr(net, f"{name}_")
-        keys = saved.state.get(name, {})  # earlier versions kept "module" and "criterion" alone
+        keys = saved.state.get(name, {})
         try:
             module.load_state_dict({key: tensors[place] for key, place in keys.items()})
         except RuntimeError as error:
             raise LookupError(f"{name}_: {' '.join(str(error).split())}") from error
         module.eval()
-    steps = getattr(saved, "steps", {})  # earlier versions kept none
-    load_states(net, _with_tensors(steps, tensors))
+    load_states(net, _with_tensors(saved.steps, tensors))
     net.history_ = History(saved.history)
     vars(net).update(saved.fitted)
     return net
