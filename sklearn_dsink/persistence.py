@@ -12,12 +12,10 @@ import io
 import json
 import os
 import pickle
-import sys
 import warnings
 import zipfile
 from dataclasses import is_dataclass
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -289,8 +287,7 @@ def _own_parts(names: set[str]) -> set[str]:
     for name in names:
         module_name, _, class_name = name.rpartition(".")
         if module_name.startswith("sklearn_dsink."):
-            module = sys.modules.get(module_name) or _import_own(module_name)
-            part = getattr(module, class_name, None)
+            part = getattr(_own_module(module_name), class_name, None)
             if isinstance(part, type) and (
                 issubclass(part, (BaseEstimator, Callback, NeuralNet, torch.nn.Module))
                 or is_dataclass(part)
@@ -299,8 +296,11 @@ def _own_parts(names: set[str]) -> set[str]:
     return own
 
 
-def _import_own(module_name: str) -> Any:
-    return import_module(module_name) if find_spec(module_name) else None
+def _own_module(name: str) -> Any:
+    try:
+        return import_module(name)
+    except ModuleNotFoundError:  # such as a class, of which a method was named
+        return None
 
 
 # A model is copied with each net and tensor exchanged for its stand-in, and back. Pickle knows how
