@@ -100,6 +100,8 @@ class SavedArray(SavedPandas):
 
     def built(self) -> ExtensionArray:
         """Return the array again."""
+        if not isinstance(self.dtype, np.dtype | ExtensionDtype):  # of which methods are called
+            raise LookupError(f"a column's dtype is a {type(self.dtype).__name__}")
         return _from_parts(self.dtype, *self.parts)
 
 
