@@ -29,7 +29,7 @@ _CONTAINERS: dict[str, type | tuple[type, ...]] = {
     "SetNode": set,
     "TupleNode": tuple,
 }
-#: Nodes that build one thing only, or nothing. Bound methods are listed as untrusted by skops.
+#: Nodes that build one thing only, or nothing.
 _HARMLESS = {
     "BytearrayNode",
     "BytesNode",
@@ -37,12 +37,17 @@ _HARMLESS = {
     "DefaultDictNode",
     "FunctionNode",
     "MaskedArrayNode",
-    "MethodNode",
-    "OperatorFuncNode",
+    "QuantileForestNode",
     "SliceNode",
     "SparseMatrixNode",
     "TreeNode",
     "TypeNode",
+}
+#: What these nodes read by name, asking what is no dict for its keys.
+_BY_NAME = {
+    "DefaultDictNode": ("main",),
+    "PartialNode": ("kwds", "namespace"),
+    "RandomGeneratorNode": ("bit_generator", "seed_seq"),
 }
 #: Packages whose types are built by a call, with arguments that are values.
 _VALUES = {"datetime", "pathlib", "polars", "zoneinfo"}
@@ -79,11 +84,20 @@ def check_structure(structure: bytes, trusted: Collection[str]) -> None:
 
 def hides_a_method(kind: type, name: str) -> bool:
     """Say whether an attribute of an instance would be taken for a method of its type."""
-    return _is_special(name) or callable(getattr(kind, name, None))
+    return is_special(name) or callable(getattr(kind, name, None))
+
+
+def is_special(name: Any) -> bool:
+    """Say whether it is a name by which Python and its libraries look for what an object can."""
+    return isinstance(name, str) and name.startswith("__") and name.endswith("__")
 
 
 def _check_node(node: dict[str, Any], trusted: Collection[str]) -> None:
     loader, name = node["__loader__"], _name(node)
+    for part in _BY_NAME.get(loader, ()):
+        read = node["content"].get(part)  # not every release of skops writes all
+        if read and read["__loader__"] not in {"DictNode", "JsonNode"}:
+            raise ValueError(f"{name} has a {part} that is no dict")
     if loader in _CONTAINERS:
         kind = _named(node)
         right = isinstance(kind, type) and issubclass(kind, _CONTAINERS[loader])
@@ -100,6 +114,10 @@ def _check_node(node: dict[str, Any], trusted: Collection[str]) -> None:
         right = _name(func) in trusted or _only_computes(func)
     elif loader == "ConstructorFromReduceNode":
         right = name in trusted or node["__module__"].partition(".")[0] in _VALUES
+    elif loader == "MethodNode":  # which skops before 0.12 did not name
+        right = f"{_name(node['content']['obj'])}.{node['content']['func']}" in trusted
+    elif loader == "OperatorFuncNode":
+        right = name in trusted
     elif loader == "LossNode":
         right = node["__module__"] in _LOSSES
     else:
@@ -126,12 +144,8 @@ def _is_an_object(node: dict[str, Any]) -> bool:
 
 def _check_special_names(node: dict[str, Any]) -> None:
     for key, value in node["content"].items():
-        if _is_special(key) and value["__loader__"] != "JsonNode":
+        if is_special(key) and value["__loader__"] != "JsonNode":
             raise ValueError(f"{_name(node)} has a special name, {key!r}, for a {_name(value)}")
-
-
-def _is_special(name: str) -> bool:
-    return name.startswith("__") and name.endswith("__")
 
 
 def _only_computes(func: dict[str, Any]) -> bool:

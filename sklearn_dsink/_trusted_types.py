@@ -4,10 +4,10 @@ from __future__ import annotations
 
 #: Types beyond skops' own list that a model of this package is built from: ours, and what a
 #: skorch net, auxiliaries from scikit-learn, imbalanced-learn and cleanlab, searches over
-#: parameters and skrub's encoding of tables name. Each was read: none runs code when it is built in
-#: the ways that :mod:`sklearn_dsink._saved_structure` leaves to a file (a skorch net would), and no
-#: function does more than compute, but for ``print``, which is how early stopping reports: a forged
-#: file can write to the terminal. The nodes of trees, be they of decisions or neighbours,
+#: parameters and skrub's encoding of tables name. Each was read: none runs code when it is built
+#: in the ways that :mod:`sklearn_dsink._saved_structure` allows (a skorch net does in others),
+#: and no function does more than compute, but for ``print``, which is how early stopping reports:
+#: a forged file can write to the terminal. The nodes of trees, be they of decisions or neighbours,
 #: are not checked, so a forged one can crash the process that predicts with it. Left out are the
 #: distributions of scipy, which run text as code, and metrics that are functions.
 TRUSTED_TYPES: tuple[str, ...] = (

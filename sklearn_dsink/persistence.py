@@ -34,7 +34,7 @@ from ._files import replacing
 from ._net_states import load_states, states, steppers
 from ._quiet import without_warnings
 from ._saved_pandas import SavedPandas, saved_form
-from ._saved_structure import check_structure, hides_a_method
+from ._saved_structure import check_structure, hides_a_method, is_special
 from ._trusted_types import TRUSTED_TYPES
 from .nets import plain_history
 
@@ -79,6 +79,8 @@ class SavedDict:
     def built(self) -> dict[Any, Any]:
         """Return the dict again, once what it holds is built."""
         for key, value in self.items:  # a Counter's update would count them
+            if is_special(key) and not isinstance(value, bool | int | float | str | None):
+                raise LookupError(f"a dict has a special name, {key!r}, for a {type(value)}")
             self.empty[key] = value
         return self.empty
 

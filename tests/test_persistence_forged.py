@@ -137,6 +137,27 @@ FORGED = {
         node(OWN, "ObjectNode", content=many(many(plain("__array__"), SCORER), kind="tuple")),
         "SmoothClipper as ObjectNode",
     ),
+    "attributes of a partial in pairs": (
+        node(
+            "functools.partial",
+            "PartialNode",
+            content={
+                "func": node("sklearn_dsink.target.DistillationLoss", "TypeNode"),
+                "args": SHOUT,
+                "kwds": by_name(),
+                "namespace": many(many(plain("__reduce_ex__"), PRINT, kind="tuple")),
+            },
+        ),
+        "partial has a namespace that is no dict",
+    ),
+    "a defaultdict of what has keys": (
+        node(
+            "collections.defaultdict",
+            "DefaultDictNode",
+            content={"main": instance(OWN, keys=PRINT), "default_factory": plain(None)},
+        ),
+        "defaultdict has a main that is no dict",
+    ),
     "a reference": (many(node(SCALER, "CachedNode", __id__=8)), "unknown object id"),
     "a node cut short": ({"__loader__": "ObjectNode", "__module__": SCALER}, "'__class__'"),
 }
@@ -250,3 +271,11 @@ def test_a_module_that_is_an_instance_is_kept(tmp_path):
     scaler = StandardScaler()
     scaler.loss = nn.CrossEntropyLoss(label_smoothing=0.1)
     assert load_model(save_model(scaler, tmp_path / "m.dsink")).loss.label_smoothing == 0.1
+
+
+def test_special_names_do_not_come_with_other_keys(tmp_path):
+    scaler = StandardScaler()
+    scaler.value = {1: 2, "__array_interface__": {"shape": ()}}
+    path = save_model(scaler, tmp_path / "model.dsink")
+    with pytest.raises(ValueError, match="a dict has a special name, '__array_interface__'"):
+        load_model(path)
