@@ -100,6 +100,8 @@ class SavedArray(SavedPandas):
 
     def built(self) -> ExtensionArray:
         """Return the array again."""
+        if not isinstance(self.dtype, np.dtype | ExtensionDtype):  # of which methods are called
+            raise LookupError(f"a column's dtype is a {type(self.dtype).__name__}")
         return _from_parts(self.dtype, *self.parts)
 
 
@@ -161,12 +163,10 @@ class SavedIndex(SavedPandas):
         The names of the training rows, for instance.
     """
 
-    #: Files of older releases do not have it.
-    freq: str | None = None
-
     def __init__(self, index: pd.Index[Any]) -> None:
         self.names = list(index.names)
         self.levels = [index.get_level_values(i).array for i in range(index.nlevels)]
+        self.freq: str | None = None
         if isinstance(index, pd.DatetimeIndex | pd.TimedeltaIndex) and index.freq is not None:
             # One that the text does not say in full, such as a calendar of holidays, is left out.
             text = index.freq.freqstr
@@ -174,7 +174,7 @@ class SavedIndex(SavedPandas):
 
     def built(self) -> pd.Index[Any]:
         """Return the index again."""
-        levels = [pd.Index(level, dtype=_dtype(level)) for level in self.levels]
+        levels = [pd.Index(level, dtype=level.dtype) for level in self.levels]
         if len(levels) > 1:
             return pd.MultiIndex.from_arrays(levels, names=self.names)
         (index,) = levels
@@ -199,7 +199,7 @@ class SavedSeries(SavedPandas):
 
     def built(self) -> pd.Series[Any]:
         """Return the series again."""
-        return pd.Series(self.values, self.index, dtype=_dtype(self.values), name=self.name)
+        return pd.Series(self.values, self.index, dtype=self.values.dtype, name=self.name)
 
 
 class SavedFrame(SavedPandas):
@@ -219,17 +219,12 @@ class SavedFrame(SavedPandas):
     def built(self) -> pd.DataFrame:
         """Return the data frame again."""
         columns = {
-            place: pd.Series(array, self.index, dtype=_dtype(array))
+            place: pd.Series(array, self.index, dtype=array.dtype)
             for place, array in enumerate(self.arrays)
         }
         frame = pd.DataFrame(columns, index=self.index)
         frame.columns = self.columns  # after the fact, since two may have one name
         return frame
-
-
-def _dtype(values: Any) -> Any:
-    # Older releases kept bare arrays of numpy. Whether objects are text, pandas then has to see.
-    return None if isinstance(values, np.ndarray) else values.dtype
 
 
 _FORMS: tuple[tuple[Any, Callable[[Any], SavedPandas]], ...] = (

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 #: Types beyond skops' own list that a model of this package is built from: ours, and what a
 #: skorch net, auxiliaries from scikit-learn, imbalanced-learn and cleanlab, searches over
-#: parameters and skrub's encoding of tables name. Each was read: none runs code when it is built,
+#: parameters and skrub's encoding of tables name. Each was read: none runs code when it is built
+#: in the ways that :mod:`sklearn_dsink._saved_structure` allows (a skorch net does in others),
 #: and no function does more than compute, but for ``print``, which is how early stopping reports:
 #: a forged file can write to the terminal. The nodes of trees, be they of decisions or neighbours,
 #: are not checked, so a forged one can crash the process that predicts with it. Left out are the
@@ -25,8 +26,6 @@ TRUSTED_TYPES: tuple[str, ...] = (
     "imblearn.pipeline.Pipeline",
     "imblearn.under_sampling._prototype_selection._random_under_sampler.RandomUnderSampler",
     "numpy.dtype",
-    "pandas.DatetimeTZDtype",
-    "pandas.core.dtypes.dtypes.DatetimeTZDtype",
     "pathlib.PosixPath",
     "pathlib.WindowsPath",
     "pathlib._local.PosixPath",
@@ -115,9 +114,7 @@ TRUSTED_TYPES: tuple[str, ...] = (
     "sklearn_dsink.nets.TabularNet",
     "sklearn_dsink.nets.softmax_of_logits",
     "sklearn_dsink.persistence.SavedDict",
-    "sklearn_dsink.persistence.SavedIndex",
     "sklearn_dsink.persistence.SavedNet",
-    "sklearn_dsink.persistence.SavedSeries",
     "sklearn_dsink.persistence.SavedTensor",
     "sklearn_dsink.scaling.SmoothClipper",
     "sklearn_dsink.target.DistillationLoss",

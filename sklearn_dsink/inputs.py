@@ -160,9 +160,6 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
            [3., 6., 0.]], dtype=float32)
     """
 
-    # Encoders that were saved by earlier releases have none.
-    _shift: npt.NDArray[np.float64] | None = None
-
     def __init__(self, *, sparse_output: bool = False, random_state: Any = None) -> None:
         self.sparse_output = sparse_output
         self.random_state = random_state

@@ -1,8 +1,9 @@
-"""Save a fitted model to one file that cannot run code when it is loaded.
+"""Save a fitted model to one file that cannot bring code to run when it is loaded.
 
 A pickle (or a joblib file) is a program: whoever loads it runs what its author put in. Here the
 model's structure is a skops file, which names each type that loading would build and refuses those
-that nobody vouched for, and every tensor is in a safetensors file, which holds numbers only.
+that nobody vouched for, and every tensor is in a safetensors file, which holds numbers only. What
+is vouched for is built as saving builds it, and not called in other ways.
 """
 
 from __future__ import annotations
@@ -12,13 +13,15 @@ import io
 import json
 import os
 import pickle
-import sys
 import warnings
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import is_dataclass
+from functools import partial
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 import torch
@@ -30,16 +33,19 @@ from skorch.history import History
 from ._files import replacing
 from ._net_states import load_states, states, steppers
 from ._quiet import without_warnings
-from ._saved_pandas import SavedIndex as SavedIndex  # files of version 1 look here for these two
 from ._saved_pandas import SavedPandas, saved_form
-from ._saved_pandas import SavedSeries as SavedSeries
+from ._saved_structure import check_structure, hides_a_method, is_special
 from ._trusted_types import TRUSTED_TYPES
 from .nets import plain_history
 
 __all__ = ["TRUSTED_TYPES", "load_model", "save_model"]
 
 _FORMAT = "sklearn-dsink model"
-_VERSION = 2
+_VERSION = 1
+#: What predictions need of a net beside its modules, and its lists of these, which it makes anew.
+_FITTED, _NAMES = {"classes_inferred_"}, {"_modules", "_criteria", "_optimizers"}
+#: Parameters of a net that initializing it calls.
+_CALLED = ("module", "criterion", "optimizer", "iterator_train", "iterator_valid", "dataset")
 _HEADER, _STRUCTURE, _TENSORS = "format.json", "model.skops", "tensors.safetensors"
 
 
@@ -73,6 +79,8 @@ class SavedDict:
     def built(self) -> dict[Any, Any]:
         """Return the dict again, once what it holds is built."""
         for key, value in self.items:  # a Counter's update would count them
+            if is_special(key) and not isinstance(value, bool | int | float | str | None):
+                raise LookupError(f"a dict has a special name, {key!r}, for a {type(value)}")
             self.empty[key] = value
         return self.empty
 
@@ -192,6 +200,12 @@ def write_model(model: Any, path: str | os.PathLike[str]) -> list[str]:
             structure = sio.dumps(bare)
     except UnsupportedTypeException as error:
         raise ValueError(f"The model cannot be saved: {error}") from error
+    # Builds nothing. Of the time that saving takes, a sixth at most; of much text, nearly half.
+    unknown = _unknown(sio.get_untrusted_types(data=structure))
+    try:
+        check_structure(structure, unknown)
+    except ValueError as error:
+        raise ValueError(f"The model cannot be saved: {error}.") from error
     header = {"format": _FORMAT, "version": _VERSION}
     with (
         replacing(path) as temporary,
@@ -201,8 +215,7 @@ def write_model(model: Any, path: str | os.PathLike[str]) -> list[str]:
         archive.writestr(_HEADER, json.dumps(header))
         archive.writestr(_STRUCTURE, structure)
         archive.writestr(_TENSORS, save(tensors))
-    # Builds nothing. Of the time that saving takes, a sixth at most; of much text, nearly half.
-    return _unknown(sio.get_untrusted_types(data=structure))
+    return unknown
 
 
 def load_model(path: str | os.PathLike[str], *, trusted: tuple[str, ...] = ()) -> Any:
@@ -228,30 +241,41 @@ def load_model(path: str | os.PathLike[str], *, trusted: tuple[str, ...] = ()) -
         If there is no such file.
     ValueError
         If the file is cut short, is a folder or no model file, was written by a later version,
-        holds types that are not trusted, or lacks weights of a net.
+        holds types that are not trusted or uses them as no saved model does, or lacks weights of
+        a net.
 
     Examples
     --------
     >>> clf = load_model("model.dsink")  # doctest: +SKIP
     """
     import skops.io as sio
-    from safetensors import SafetensorError
     from safetensors.torch import load
-    from skops.io.exceptions import UntrustedTypesFoundException
 
     path = Path(path)
     structure, tensors = _read(path)
-    names = sio.get_untrusted_types(data=structure)
+    with _named_if_damaged(path):
+        names = sio.get_untrusted_types(data=structure)
     unknown = _unknown(names, trusted)
     if unknown:
         raise ValueError(
             f"{path.name} holds types that are not trusted: {', '.join(unknown)}. If you know "
             "them and the file's author, pass their names in `trusted`."
         )
+    with _named_if_damaged(path):
+        check_structure(structure, trusted)
+        return _with_tensors(sio.loads(structure, trusted=names), load(tensors))
+
+
+@contextmanager
+def _named_if_damaged(path: Path) -> Iterator[None]:
+    """Say of which file an error is."""
+    from safetensors import SafetensorError
+    from skops.io.exceptions import UntrustedTypesFoundException
+
+    wrong = (AttributeError, ImportError, LookupError, TypeError, ValueError)
     try:
-        bare = sio.loads(structure, trusted=names)
-        return _with_tensors(bare, load(tensors))
-    except (UntrustedTypesFoundException, SafetensorError, LookupError) as error:
+        yield
+    except (UntrustedTypesFoundException, SafetensorError, *wrong) as error:
         raise ValueError(f"{path.name} is damaged: {error}.") from error
 
 
@@ -291,8 +315,7 @@ def _own_parts(names: set[str]) -> set[str]:
     for name in names:
         module_name, _, class_name = name.rpartition(".")
         if module_name.startswith("sklearn_dsink."):
-            module = sys.modules.get(module_name) or _import_own(module_name)
-            part = getattr(module, class_name, None)
+            part = getattr(_own_module(module_name), class_name, None)
             if isinstance(part, type) and (
                 issubclass(part, (BaseEstimator, Callback, NeuralNet, torch.nn.Module))
                 or is_dataclass(part)
@@ -301,8 +324,11 @@ def _own_parts(names: set[str]) -> set[str]:
     return own
 
 
-def _import_own(module_name: str) -> Any:
-    return import_module(module_name) if find_spec(module_name) else None
+def _own_module(name: str) -> Any:
+    try:
+        return import_module(name)
+    except ModuleNotFoundError:  # such as a class, of which a method was named
+        return None
 
 
 # A model is copied with each net and tensor exchanged for its stand-in, and back. Pickle knows how
@@ -378,7 +404,7 @@ def _bare_net(
         name: {key: keep(value) for key, value in part.items()}
         for name, part in states(net, net._modules + net._criteria).items()
     }
-    fitted = {k: v for k, v in vars(net).items() if k == "classes_inferred_"}
+    fitted = {k: v for k, v in vars(net).items() if k in _FITTED}
     steps = _without_tensors(states(net, steppers(net)), tensors) if further else {}
     return SavedNet(type(net), bare, state, plain_history(net), fitted, steps)
 
@@ -403,22 +429,37 @@ def _built_net(saved: SavedNet, tensors: dict[str, torch.Tensor]) -> NeuralNet:
         for name in [name for name in params if name == "device" or name.endswith("__device")]:
             params[name] = "cpu"
     if not (isinstance(saved.net_class, type) and issubclass(saved.net_class, NeuralNet)):
-        raise KeyError(f"{saved.net_class!r} is no skorch net")
+        raise LookupError(f"{saved.net_class!r} is no skorch net")
+    for name in params:
+        if name.endswith("_") or name in _NAMES or hides_a_method(saved.net_class, name):
+            raise LookupError(f"{name} is no parameter of {saved.net_class.__name__}")
     net = saved.net_class(**params)
     if not saved.state:
         return net
+    _check_what_is_called(net)
     with torch.random.fork_rng(devices=[]):  # building the modules draws weights
         net.initialize()
     for name in net._modules + net._criteria:
         module = getattr(net, f"{name}_")
-        keys = saved.state.get(name, {})  # earlier versions kept "module" and "criterion" alone
+        keys = saved.state.get(name, {})
         try:
             module.load_state_dict({key: tensors[place] for key, place in keys.items()})
         except RuntimeError as error:
             raise LookupError(f"{name}_: {' '.join(str(error).split())}") from error
         module.eval()
-    steps = getattr(saved, "steps", {})  # earlier versions kept none
-    load_states(net, _with_tensors(steps, tensors))
+    load_states(net, _with_tensors(saved.steps, tensors))
     net.history_ = History(saved.history)
-    vars(net).update(saved.fitted)
+    vars(net).update({k: saved.fitted[k] for k in _FITTED & {*saved.fitted}})
     return net
+
+
+def _check_what_is_called(net: NeuralNet) -> None:
+    """Raise LookupError if initializing the net would call other than what a net is made of."""
+    for name in _CALLED:
+        if not isinstance(getattr(net, name), type | FunctionType | partial | torch.nn.Module):
+            raise LookupError(f"the net's {name} is a {type(getattr(net, name)).__name__}")
+    for name, given in net._uniquely_named_callbacks():
+        callback = getattr(net, f"callbacks__{name}", given)
+        kind = callback if isinstance(callback, type) else type(callback)
+        if callback is not None and not issubclass(kind, Callback):
+            raise LookupError(f"the net's callback {name} is a {kind.__name__}")

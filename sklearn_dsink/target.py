@@ -84,7 +84,6 @@ class DistillationLoss(nn.Module):
     """
 
     log_prior: Tensor | None
-    checked_ = False  # losses that were saved by earlier releases have none
 
     def __init__(
         self,
@@ -97,6 +96,7 @@ class DistillationLoss(nn.Module):
         self.alpha = alpha
         self.base_loss = base_loss
         self.outputs = outputs
+        self.checked_ = False
         prior = None if log_prior is None else torch.as_tensor(np.asarray(log_prior)).float()
         self.register_buffer("log_prior", prior)
 

@@ -280,12 +280,13 @@ def test_other_files_are_refused(tmp_path):
         archive.writestr("a.txt", "hello")
     with pytest.raises(ValueError, match="no model that sklearn_dsink saved"):
         load_model(path)
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("format.json", json.dumps({"format": "x"}))
-        archive.writestr("model.skops", "")
-        archive.writestr("tensors.safetensors", "")
-    with pytest.raises(ValueError, match="update sklearn-dsink"):
-        load_model(path)
+    for header in ({"format": "x"}, {"format": "sklearn-dsink model", "version": 2}):
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("format.json", json.dumps(header))
+            archive.writestr("model.skops", "")
+            archive.writestr("tensors.safetensors", "")
+        with pytest.raises(ValueError, match="up to version 1: update sklearn-dsink"):
+            load_model(path)
     path.write_bytes(pickle.dumps([1]))
     with pytest.raises(ValueError, match="no model file"):
         load_model(path)

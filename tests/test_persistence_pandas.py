@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -181,18 +180,3 @@ def test_an_auxiliary_with_a_data_frame_is_saved_and_kept_in_a_checkpoint(
     # What follows no sample weights or starts at a label other than 0 is fitted in a wrapper.
     fitted = [getattr(fit.noise_aux_, "estimator_", fit.noise_aux_) for fit in (loaded, clf)]
     pd.testing.assert_frame_equal(*(getattr(auxiliary, table) for auxiliary in fitted))
-
-
-def test_a_file_of_the_first_version_is_read():
-    loaded = load_model(Path(__file__).with_name("saved_by_version_1.dsink"))
-    expected = {
-        "index": pd.Index(["p", "q"], name="plant"),
-        "levels": pd.MultiIndex.from_tuples([("a", 1), ("b", 2)], names=["x", None]),
-        "dates": pd.DatetimeIndex(["2024-01-01", "2024-01-02"]).as_unit("us"),
-    }
-    pd.testing.assert_series_equal(
-        loaded.pop("series"), pd.Series([0.5, 0.25], ["a", "b"], name="share")
-    )
-    assert loaded.keys() == expected.keys()
-    for name, index in expected.items():
-        pd.testing.assert_index_equal(loaded[name], index)

@@ -31,12 +31,14 @@ from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
 from sklearn.svm import LinearSVC
 from skorch.callbacks import EarlyStopping, LRScheduler
 from skorch.dataset import ValidSplit
 
 from sklearn_dsink import DSinkClassifier, NetClassifier, persistence
 from sklearn_dsink.defaults import default_target
+from sklearn_dsink.inputs import TabularEncoder
 from sklearn_dsink.persistence import TRUSTED_TYPES, load_model, save_model
 
 X, Y, _ = make_blobs()
@@ -182,3 +184,14 @@ def test_a_checkpoint_trusts_the_auxiliary_that_it_is_given_and_does_not_warn(
     )
     quick(noise_aux=Own(), checkpoint_dir=tmp_path).fit(X, Y)  # warnings are errors
     assert [f"{__name__}.Own"] in seen
+
+
+def test_a_method_of_a_part_of_the_package_is_named_and_refused_until_trusted(tmp_path):
+    name = "sklearn_dsink.inputs.TabularEncoder.transform"
+    model = make_pipeline(FunctionTransformer(TabularEncoder().fit(X).transform), GaussianNB())
+    with pytest.warns(UserWarning, match=rf"refuse it: {name}\. "):
+        path = save_model(model.fit(X, Y), tmp_path / "model.dsink")
+    with pytest.raises(ValueError, match=f"not trusted: {name}"):
+        load_model(path)
+    loaded = load_model(path, trusted=(name,))
+    np.testing.assert_array_equal(loaded.predict(X), model.predict(X))
