@@ -130,6 +130,13 @@ def with_columns(frame: Any, columns: Mapping[Any, Any]) -> Any:
     return frame.with_columns(series)
 
 
+def with_text_names(frame: Any) -> Any:
+    """Give a frame whose columns are named by texts, as skrub's are."""
+    if all(isinstance(name, str) for name in frame.columns):
+        return frame
+    return frame.set_axis([str(name) for name in frame.columns], axis=1)
+
+
 def is_category(column: Any) -> bool:
     """Whether the type of a column, pandas' or polars', says that its values are categories."""
     of_polars = type(column.dtype).__name__ in ("Categorical", "Enum")

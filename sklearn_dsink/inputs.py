@@ -34,6 +34,7 @@ from ._columns import (
     require_finite_read,
     with_named_numbers,
     with_numpy_times,
+    with_text_names,
 )
 
 Float32Array = npt.NDArray[np.float32]
@@ -71,8 +72,9 @@ def validate_features(estimator: Any, X: Any, *, reset: bool) -> Any:
     Returns
     -------
     X : {ndarray, csr_matrix, dataframe}
-        A data frame comes back as it is, but without names where fit has seen none; anything else,
-        tensors in host memory included, as a numeric array or CSR matrix.
+        A data frame comes back as it is, but with the names that fit has seen, or none, where
+        scikit-learn compares none; anything else, tensors in host memory included, as a numeric
+        array or CSR matrix.
 
     Raises
     ------
@@ -98,6 +100,8 @@ def validate_features(estimator: Any, X: Any, *, reset: bool) -> Any:
         # What callers such as SHAP make of a table with categories.
         validate_data(estimator, X, reset=False, skip_check_array=True)
         X = pd.DataFrame(X, columns=names).infer_objects()
+    if reset:  # scikit-learn remembers names that are strings, and no others
+        estimator._column_index = X.columns if isinstance(X, pd.DataFrame) else None
     if not is_frame(X):
         with config_context(array_api_dispatch=False):  # arrays of any library become numpy's
             return validate_data(
@@ -115,9 +119,23 @@ def validate_features(estimator: Any, X: Any, *, reset: bool) -> Any:
             raise ValueError(f"Complex data not supported: column {name!r}.")
         require_finite(name, column)
     if not reset and names is None and isinstance(X, pd.DataFrame):
-        # That fit has seen no names is said above, and need not be by all that read X after it.
-        return X.set_axis(range(X.shape[1]), axis=1)
+        return _with_fitted_columns(X, getattr(estimator, "_column_index", None))
     return X
+
+
+def _with_fitted_columns(X: pd.DataFrame, fitted: pd.Index[Any] | None) -> pd.DataFrame:
+    """Give a frame the names that fit has seen, where scikit-learn has not compared them."""
+    if fitted is None:
+        # That fit has seen no names was said, and need not be by all that read X after it.
+        return X.set_axis(range(X.shape[1]), axis=1)
+    if X.columns.equals(fitted):
+        return X
+    if set(X.columns) == set(fitted):
+        raise ValueError(
+            f"The columns of X are {list(X.columns)[:10]}, and were {list(fitted)[:10]} in fit: "
+            "give them in that order."
+        )
+    return X.set_axis(fitted, axis=1)
 
 
 class TabularEncoder(TransformerMixin, BaseEstimator):
@@ -205,7 +223,7 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
         if not hasattr(self, "_sklearn_output_config"):  # the global one is not for parts of nets
             self.set_output(transform="default")
         X = validate_features(self, X, reset=True)
-        X = with_named_numbers(X) if is_frame(X) else X
+        X = with_named_numbers(with_text_names(X)) if is_frame(X) else X
         shift = self._shift = learn_shift(X)
         self._vectorizer = self._projection = self._imputer = None
         if is_frame(X) and not all_numeric(X):
@@ -278,6 +296,7 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
         if self._vectorizer is not None:
             if not is_frame(X):  # an array, of a table whose categories are numbers
                 X = pd.DataFrame(X, columns=self._vectorizer.feature_names_in_)
+            X = with_text_names(X)
             X = with_named_numbers(X, names_of_categories(self._vectorizer, X))
             encoded = self._vectorizer.transform(with_numpy_times(shift_columns(X, shift)))
             require_all_read(self._vectorizer, X, encoded)

@@ -14,8 +14,11 @@ from _quick import make_blobs, needs_polars_names, quick
 from sklearn import config_context
 from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
 
+from sklearn_dsink import DSinkClassifier
 from sklearn_dsink.inputs import TabularEncoder
+from sklearn_dsink.persistence import load_model, save_model
 
 X, CODES, _ = make_blobs(flip=0.1)
 NAMES = np.array(["ant", "bee", "cow"])
@@ -151,6 +154,54 @@ def test_dates_of_several_time_zones_are_moments():
     frame = pd.DataFrame({"moment": pd.Series(apart, dtype=object)})
     expected = TabularEncoder().fit_transform(pd.DataFrame({"moment": moments}))
     np.testing.assert_array_equal(TabularEncoder().fit_transform(frame), expected)
+
+
+NAMES_THAT_ARE_NO_TEXTS = {
+    "numbers": [5, 3, 1, 0],
+    "floats": [0.5, 1.5, 2.5, 3.5],
+    "dates": pd.date_range("2024-01-01", periods=4),
+    "levels": pd.MultiIndex.from_product([["u", "v"], [1, "b"]]),
+}
+
+
+def by_name(frame):
+    """Columns as an auxiliary of one's own takes them."""
+    return frame[[frame.columns[0], frame.columns[2], frame.columns[3]]].to_numpy()
+
+
+@pytest.mark.parametrize("names", NAMES_THAT_ARE_NO_TEXTS.values(), ids=NAMES_THAT_ARE_NO_TEXTS)
+@pytest.mark.parametrize("with_texts", [False, True])
+def test_columns_keep_names_that_are_no_texts(names, with_texts):
+    frame = pd.DataFrame(X, columns=list("abcd"))
+    if with_texts:
+        frame["b"] = np.where(X[:, 1] > 3, "high", "low")
+    auxiliary = make_pipeline(FunctionTransformer(by_name), GaussianNB())
+    n_inputs = TabularEncoder().fit(frame).n_features_out_
+    expected = quick(n_inputs, noise_aux=auxiliary, imb_aux=auxiliary).fit(frame, Y)
+    named = frame.set_axis(names, axis=1)
+    clf = quick(n_inputs, noise_aux=auxiliary, imb_aux=auxiliary).fit(named, Y)
+    np.testing.assert_array_equal(clf.predict_proba(named), expected.predict_proba(frame))
+    with pytest.raises(ValueError, match="give them in that order"):
+        clf.predict(named.iloc[:, ::-1])
+    with pytest.warns(UserWarning, match="X has feature names, but DSinkClassifier"):
+        np.testing.assert_array_equal(clf.predict(frame), expected.predict(frame))
+
+
+@pytest.mark.parametrize("names", NAMES_THAT_ARE_NO_TEXTS.values(), ids=NAMES_THAT_ARE_NO_TEXTS)
+def test_a_saved_model_knows_names_that_are_no_texts(names, tmp_path):
+    frame = pd.DataFrame(X, columns=names)
+    clf = DSinkClassifier(GaussianNB(), GaussianNB(), cv=2, random_state=0).fit(frame, Y)
+    loaded = load_model(save_model(clf, tmp_path / "model.dsink"))
+    np.testing.assert_array_equal(loaded.predict_proba(frame), clf.predict_proba(frame))
+    with pytest.raises(ValueError, match="give them in that order"):
+        loaded.predict(frame.iloc[:, ::-1])
+
+
+def test_more_epochs_on_rows_whose_columns_are_numbered_from_1():
+    frame = pd.DataFrame(X, columns=[1, 2, 3, 4])
+    clf = quick(warm_start=True).fit(frame, Y)
+    n_epochs = len(clf.history_)
+    assert len(clf.fit(frame, Y).history_) > n_epochs
 
 
 def test_arrays_of_objects_after_a_frame_as_explainers_pass_them():
