@@ -16,6 +16,7 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from ._arrays import FloatArray
 from ._columns import is_frame
+from .class_values import read_by_class
 from .label_model import smooth
 from .validation import check_finite
 
@@ -102,10 +103,11 @@ def find_label_issues(
     index : array-like of shape (n_samples,), default=None
         The user's name of each row; None takes the index of `y` where it is a pandas object,
         else row numbers.
-    class_counts : {"estimated", "given"} or array-like of shape (n_classes,), default="estimated"
+    class_counts : {"estimated", "given"}, mapping or array-like of shape (n_classes,), \
+            default="estimated"
         What the groups go by: the column totals of `surrogate_labels`, the counts of `y`, or
-        counts of yours.
-        Noise levels the counts of `y`, which hides the tail.
+        counts of yours, by label (a dict, a Series such as ``y.value_counts()``) or in the order
+        of the classes.  Label noise makes the counts of `y` more even, which hides the tail.
     threshold : float, default=0.3
         Rows with a quality below it are flagged. Lower it for fewer and surer flags; at 0.5 all
         rows are flagged where another class is likelier than the given one.
@@ -132,8 +134,8 @@ def find_label_issues(
     ------
     ValueError
         If shapes disagree, a label of `y` is missing or not among `classes`, a matrix is no
-        matrix of probabilities, a frame's columns are the classes in another order, or
-        `threshold` is outside [0, 1].
+        matrix of probabilities, a frame's columns are the classes in another order, its rows
+        those of `y` in another order, or `threshold` is outside [0, 1].
 
     See Also
     --------
@@ -166,6 +168,12 @@ def find_label_issues(
     classes, codes = encode(y, classes)
     q = probability_matrix(surrogate_labels, "surrogate_labels", codes, classes)
     _check_threshold(threshold)
+    for name, matrix in (
+        ("surrogate_labels", surrogate_labels),
+        ("noise_proba", noise_proba),
+        ("imb_proba", imb_proba),
+    ):
+        _check_row_order(y, matrix, name)
     views = {
         name: probability_matrix(proba, f"{name}_proba", codes, classes)
         for name, proba in (("noise", noise_proba), ("imb", imb_proba))
@@ -184,14 +192,14 @@ def find_label_issues(
     for name, proba in views.items():
         columns[f"{name}_label"] = classes[np.argmax(proba, axis=1)]
         columns[f"{name}_proba"] = proba[rows, codes]
-    counts = _class_counts(class_counts, codes, q)
+    counts = _class_counts(class_counts, codes, q, classes)
     columns["group"] = class_groups(counts)[codes]
     columns["is_issue"] = quality < threshold
 
     issues = pd.DataFrame(columns, index=_row_index(index, len(codes)))
     issues = issues.iloc[np.argsort(quality, kind="stable")]
     issues.attrs["threshold"] = float(threshold)
-    issues.attrs["expected_precision"] = _expected_precision(issues)
+    issues.attrs["expected_precision"] = expected_precision(issues)
     return issues
 
 
@@ -255,8 +263,8 @@ def noisy_pairs(noise_matrix: Any, class_marginal: Any, *, classes: Any = None) 
     ----------
     noise_matrix : array-like of shape (n_classes, n_classes)
         ``P(given | true)``; rows are true classes and sum to 1.
-    class_marginal : array-like of shape (n_classes,)
-        Share of each true class.
+    class_marginal : mapping or array-like of shape (n_classes,)
+        Share of each true class, by label or in the order of `classes`.
     classes : array-like of shape (n_classes,), default=None
         Labels; None takes 0, 1, ...
 
@@ -269,7 +277,7 @@ def noisy_pairs(noise_matrix: Any, class_marginal: Any, *, classes: Any = None) 
     Raises
     ------
     ValueError
-        If the shapes disagree.
+        If the shapes disagree, or a share by label is missing.
 
     Examples
     --------
@@ -280,14 +288,14 @@ def noisy_pairs(noise_matrix: Any, class_marginal: Any, *, classes: Any = None) 
     1        dog         cat    0.3   0.06
     """
     matrix = check_array(noise_matrix, input_name="noise_matrix")
-    share = column_or_1d(class_marginal)
-    n_classes = len(share)
+    n_classes = len(matrix)
     labels = np.arange(n_classes) if classes is None else np.asarray(classes)
     if matrix.shape != (n_classes, n_classes) or len(labels) != n_classes:
         raise ValueError(
-            f"noise_matrix of shape {matrix.shape}, class_marginal of {n_classes} and classes of "
-            f"{len(labels)} entries disagree: all go by the same classes."
+            f"noise_matrix of shape {matrix.shape} and classes of {len(labels)} entries disagree: "
+            "both go by the same classes."
         )
+    share = read_by_class(class_marginal, labels, "class_marginal")
     true, given = np.nonzero(~np.eye(n_classes, dtype=bool))
     pairs = pd.DataFrame(
         {
@@ -363,6 +371,20 @@ def check_column_order(proba: Any, name: str, classes: npt.NDArray[Any]) -> None
         )
 
 
+def _check_row_order(y: Any, matrix: Any, name: str) -> None:
+    """Raise where the rows of a frame are named as those of y are, in another order."""
+    if not isinstance(y, pd.Series | pd.DataFrame) or not isinstance(matrix, pd.DataFrame):
+        return
+    ours, theirs = y.index, matrix.index
+    if ours.equals(theirs) or not (ours.is_unique and theirs.is_unique):
+        return
+    if len(ours) == len(theirs) and ours.isin(theirs).all():
+        raise ValueError(
+            f"{name} has the rows of y in another order, and rows are read by position: give "
+            f"{name}.loc[y.index]."
+        )
+
+
 def fitted(estimator: Any, *attributes: str) -> tuple[Any, ...]:
     """Return attributes of a fitted estimator, and say what to give where it has them not."""
     check_is_fitted(estimator)
@@ -417,7 +439,10 @@ def _check_threshold(threshold: Any) -> None:
 
 
 def _class_counts(
-    class_counts: Any, codes: npt.NDArray[np.integer[Any]], q: FloatArray
+    class_counts: Any,
+    codes: npt.NDArray[np.integer[Any]],
+    q: FloatArray,
+    classes: npt.NDArray[Any],
 ) -> FloatArray:
     if isinstance(class_counts, str):
         if class_counts == "estimated":
@@ -425,17 +450,12 @@ def _class_counts(
         if class_counts == "given":
             return np.bincount(codes, minlength=q.shape[1]).astype(float)
         raise ValueError(
-            f"class_counts must be 'estimated', 'given' or an array, got {class_counts!r}."
+            f"class_counts must be 'estimated', 'given' or numbers, got {class_counts!r}."
         )
-    counts = column_or_1d(class_counts)
-    if len(counts) != q.shape[1]:
-        raise ValueError(
-            f"class_counts has {len(counts)} entries and there are {q.shape[1]} classes."
-        )
-    return counts.astype(float)
+    return read_by_class(class_counts, classes, "class_counts")
 
 
-def _expected_precision(issues: pd.DataFrame) -> dict[str, float]:
+def expected_precision(issues: pd.DataFrame) -> dict[str, float]:
     """Mean of one less the quality among the flagged rows; NaN where none is flagged."""
     flagged = issues[issues["is_issue"]]
     wrong = 1.0 - flagged["quality"]

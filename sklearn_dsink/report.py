@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from ._files import replacing
-from .inspection import GROUPS, class_summary, fitted, noisy_pairs
+from .inspection import GROUPS, class_summary, expected_precision, fitted, noisy_pairs
 
 _LIBRARIES = ("sklearn_dsink", "sklearn", "torch", "skorch", "ot", "numpy", "pandas")
 #: The columns of a table of label issues, and what the report calls them.
@@ -55,7 +55,8 @@ def write_report(
     path : path-like
         The file; replaced in one step if it is there.
     issues : DataFrame, default=None
-        Result of ``label_issues``; None asks the estimator for it.
+        Result of ``label_issues``, or some of its rows, with further columns or without; None
+        asks the estimator for it.
     title : str, default="What the labels look like"
         Heading.
     scores : mapping of str to float, default=None
@@ -74,6 +75,8 @@ def write_report(
     ------
     NotFittedError
         If the estimator is not fitted.
+    ValueError
+        If `issues` are some rows only, of an estimator that does not keep the given labels.
     FileNotFoundError
         If the folder of `path` does not exist.
     ImportError
@@ -124,8 +127,8 @@ def render_report(
     classes, surrogate = fitted(estimator, "classes_", "surrogate_labels_")
     if issues is None:
         issues = estimator.label_issues()
-    given = issues["given_label"]
-    # Issues are in the order of their quality: only the totals of given and surrogate are used.
+    given = _given_labels(estimator, issues, len(surrogate))
+    # Whatever their order is: only the totals of given and surrogate are used.
     by_class = class_summary(given, surrogate, classes=classes, issues=issues)
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("sklearn_dsink"),
@@ -155,14 +158,14 @@ def render_report(
         script=Markup(script),
         script_hash=f"sha256-{digest}",
         parts=parts + [(table["anchor"], table["title"]) for table in tables],
-        cards=_cards(estimator, issues, by_class),
+        cards=_cards(estimator, issues, by_class, len(surrogate)),
         sentences=_sentences(issues, by_class),
         figures=_figures(estimator, given, issues, displays),
         issues_note=(
             (
-                f"All {len(issues)} rows, lowest quality first. "
-                if len(shown) == len(issues)
-                else f"The {len(shown)} of {len(issues)} rows with the lowest quality. "
+                f"All {len(shown)} rows, lowest quality first. "
+                if len(shown) == len(surrogate)
+                else f"The first {len(shown)} of {len(surrogate)} rows, lowest quality first. "
             )
             + "Quality sets the given label against the likeliest other class: 0.5 is a draw."
         ),
@@ -171,6 +174,18 @@ def render_report(
         issue_rows=[_issue_row(shown, i) for i in range(len(shown))],
         tables=tables,
     )
+
+
+def _given_labels(estimator: Any, issues: pd.DataFrame, n_samples: int) -> Any:
+    """Give the labels of all rows, in any order; the issues to show may be some of them."""
+    if hasattr(estimator, "_given"):
+        return estimator.classes_[estimator._given]
+    if len(issues) != n_samples:
+        raise ValueError(
+            f"issues has {len(issues)} rows and surrogate_labels_ has {n_samples}: give all of "
+            "them, as label_issues does; max_issues says how many are shown."
+        )
+    return issues["given_label"]
 
 
 def _short(value: Any, length: int) -> str:
@@ -182,15 +197,17 @@ def _number(value: Any) -> str:
     return "–" if pd.isna(value) else f"{float(value):.3f}"
 
 
-def _cards(estimator: Any, issues: pd.DataFrame, by_class: pd.DataFrame) -> list[tuple[str, Any]]:
+def _cards(
+    estimator: Any, issues: pd.DataFrame, by_class: pd.DataFrame, n_samples: int
+) -> list[tuple[str, Any]]:
     flagged = int(issues["is_issue"].sum())
-    cards: list[tuple[str, Any]] = [("rows", f"{len(issues):,}")]
+    cards: list[tuple[str, Any]] = [("rows", f"{n_samples:,}")]
     if hasattr(estimator, "n_features_in_"):
         cards.append(("features", f"{estimator.n_features_in_:,}"))
     cards += [
         ("classes", len(by_class)),
-        ("labels flagged", f"{flagged:,} ({flagged / len(issues):.1%})"),
-        ("of the flags expected wrong", _share(issues.attrs["expected_precision"]["all"])),
+        ("labels flagged", f"{flagged:,} ({flagged / n_samples:.1%})"),
+        ("of the flags expected wrong", _share(expected_precision(issues)["all"])),
         ("imbalance, given labels", _imbalance(by_class["given"])),
         ("imbalance, estimated", _imbalance(by_class["estimated"])),
     ]
@@ -219,7 +236,7 @@ def _sentences(issues: pd.DataFrame, by_class: pd.DataFrame) -> list[str]:
             for label, row in worst.iterrows()
         )
         sentences.append(f"Given labels that are flagged most often: {named}.")
-    expected = issues.attrs["expected_precision"]
+    expected = expected_precision(issues)
     by_group = [
         f"{group} {_share(expected[group])}" for group in GROUPS if not np.isnan(expected[group])
     ]

@@ -167,7 +167,7 @@ def test_a_pandas_index_is_kept_and_an_absent_class_is_allowed():
         ({"index": [1]}, "index has 1 entries and y has 2"),
         ({"threshold": 2}, "threshold must be a number in"),
         ({"class_counts": "clean"}, "class_counts must be"),
-        ({"class_counts": [1]}, "class_counts has 1 entries"),
+        ({"class_counts": [1]}, r"class_counts has shape \(1,\), expected \(2,\)"),
     ],
 )
 def test_bad_input_is_named(change, message):
@@ -243,7 +243,35 @@ def test_noisy_pairs_hold_all_mass_off_the_diagonal():
     assert pairs["share"].sum() == pytest.approx(1 - marginal @ np.diag(matrix))
     assert pairs.iloc[0][["true_label", "given_label"]].tolist() == [0, 1]
     with pytest.raises(ValueError, match="disagree"):
+        noisy_pairs(matrix, marginal, classes=["a", "b"])
+    with pytest.raises(ValueError, match=r"class_marginal has shape \(2,\), expected \(3,\)"):
         noisy_pairs(matrix, [0.5, 0.5])
+
+
+def test_counts_and_shares_are_read_by_label():
+    """value_counts has the largest class first, and so has a Series of shares."""
+    y = pd.Series(["a"] * 10 + ["b"] * 190)
+    surrogate = np.where((y == "b").to_numpy()[:, None], [0.1, 0.9], [0.9, 0.1])
+    for counts in (y.value_counts(), {"b": 190, "a": 10}, [10, 190]):
+        issues = find_label_issues(y, surrogate, class_counts=counts)
+        groups = issues.drop_duplicates("given_label").set_index("given_label")["group"]
+        assert groups.to_dict() == {"a": "few", "b": "many"}
+    matrix = [[0.9, 0.1], [0.5, 0.5]]
+    by_label = noisy_pairs(matrix, pd.Series({"b": 0.8, "a": 0.2}), classes=["a", "b"])
+    pd.testing.assert_frame_equal(by_label, noisy_pairs(matrix, [0.2, 0.8], classes=["a", "b"]))
+
+
+def test_rows_in_another_order_are_refused():
+    y = pd.Series(["a", "b", "b"], index=["x", "y", "z"])
+    surrogate = pd.DataFrame([[0.9, 0.1], [0.2, 0.8], [0.3, 0.7]], index=y.index)
+    expected = find_label_issues(y, surrogate)
+    with pytest.raises(ValueError, match=r"rows of y in another order.*surrogate_labels\.loc"):
+        find_label_issues(y[::-1], surrogate)
+    with pytest.raises(ValueError, match="noise_proba has the rows of y in another order"):
+        find_label_issues(y, surrogate, noise_proba=surrogate[::-1])
+    # Names of other rows say nothing about their order.
+    unnamed = surrogate.reset_index(drop=True)
+    pd.testing.assert_frame_equal(find_label_issues(y, unnamed), expected)
 
 
 def test_class_groups_reject_crossed_bounds():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
@@ -175,6 +176,15 @@ def test_shot_accuracy_sorts_by_size_and_names_the_groups():
         "medium: 1 class, mean 1.00",
         "few: 1 class, mean 0.50",
     ]
+
+
+def test_counts_are_read_by_label():
+    y = pd.Series(["a"] * 10 + ["b"] * 190)
+    shot = ShotAccuracyDisplay.from_predictions(y, y, counts=y.value_counts())
+    assert dict(zip(shot.classes, shot.counts, strict=True)) == {"a": 10, "b": 190}
+    proba = np.where((y == "b").to_numpy()[:, None], [0.1, 0.9], [0.9, 0.1])
+    reliability = ReliabilityDisplay.from_predictions(y, proba, counts=y.value_counts())
+    assert set(reliability.group[y == "a"]) == {"few"}
 
 
 def test_shot_accuracy_compares_labels_and_not_arrays():

@@ -10,6 +10,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pandas as pd
 import pytest
+from _quick import make_blobs, quick
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 
@@ -116,6 +117,22 @@ def test_the_file_holds_issues_pictures_settings_and_versions(tmp_path):
     for words in ("Settings", "Versions", "Timings", "Classes that bleed into others", "torch"):
         assert words in page
     assert [p.name for p in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_issues_may_be_joined_and_cut():
+    X, y, _ = make_blobs(flip=0.2)
+    clf = quick().fit(X, y)
+    issues = clf.label_issues()
+    whole = " ".join(Tags(render_report(clf)).text)
+    joined = issues.join(issues[["quality"]].rename(columns={"quality": "again"}))
+    for some in (joined, issues[issues["is_issue"]]):
+        some.attrs.clear()  # as joining does, in some releases of pandas
+        text = " ".join(Tags(render_report(clf, issues=some)).text)
+        for card in ("labels flagged", "of the flags expected wrong"):
+            assert text[text.index(card) :][:60] == whole[whole.index(card) :][:60]
+    few = FakeFit().fit(None)
+    with pytest.raises(ValueError, match="issues has 3 rows and surrogate_labels_ has 60"):
+        render_report(few, issues=few.label_issues().head(3))
 
 
 def test_long_strings_are_cut():

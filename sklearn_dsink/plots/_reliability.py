@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ..class_values import read_by_class
 from ..inspection import GROUPS, class_groups, encode, fitted, probability_matrix
 from ..metrics import expected_calibration_error
 from ._style import BLUE, GREY, GROUP_COLORS, GROUP_DASHES, legend_above, new_axes, tidy
@@ -85,8 +86,9 @@ class ReliabilityDisplay:
             Test rows.
         y : array-like of shape (n_samples,)
             Their clean labels.
-        counts : array-like of shape (n_classes,), default=None
-            Training rows of each class; given, each class group has a curve of its own.
+        counts : mapping or array-like of shape (n_classes,), default=None
+            Training rows of each class, by label or in the order of the classes; given, each class
+            group has a curve of its own.
         n_bins : int, default=10
             Bins of equal width.
         ax : matplotlib Axes, default=None
@@ -122,8 +124,9 @@ class ReliabilityDisplay:
             Rows sum to 1.
         classes : array-like of shape (n_classes,), default=None
             The label of each column; None takes the sorted labels of `y_true`.
-        counts : array-like of shape (n_classes,), default=None
-            Training rows of each class; given, each class group has a curve of its own.
+        counts : mapping or array-like of shape (n_classes,), default=None
+            Training rows of each class, by label or in the order of the classes; given, each class
+            group has a curve of its own.
         n_bins : int, default=10
             Bins of equal width.
         ax : matplotlib Axes, default=None
@@ -138,10 +141,13 @@ class ReliabilityDisplay:
         error = expected_calibration_error(
             codes, matrix, labels=np.arange(len(classes)), n_bins=n_bins
         )
+        group = None
+        if counts is not None:
+            group = class_groups(read_by_class(counts, classes, "counts"))[codes]
         return cls(
             matrix.max(axis=1),
             matrix.argmax(axis=1) == codes,
-            group=None if counts is None else class_groups(counts)[codes],
+            group=group,
             n_bins=n_bins,
             calibration_error=error,
         ).plot(ax)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import recall_score
 
+from ..class_values import read_by_class
 from ..inspection import GROUPS, class_groups, encode, fitted
 from ._style import (
     GROUP_COLORS,
@@ -73,8 +74,9 @@ class ShotAccuracyDisplay:
             Test rows.
         y : array-like of shape (n_samples,)
             Their clean labels.
-        counts : array-like of shape (n_classes,), default=None
-            Training rows of each class; None takes the totals of ``surrogate_labels_``.
+        counts : mapping or array-like of shape (n_classes,), default=None
+            Training rows of each class, by label or in the order of the classes; None takes the
+            totals of ``surrogate_labels_``.
         ax : matplotlib Axes, default=None
             Where to draw; None makes a figure.
 
@@ -100,8 +102,9 @@ class ShotAccuracyDisplay:
             Clean labels of test rows.
         y_pred : array-like of shape (n_samples,)
             Predicted labels.
-        counts : array-like of shape (n_classes,)
-            Training rows of each class.
+        counts : mapping or array-like of shape (n_classes,)
+            Training rows of each class, by label (such as ``y_train.value_counts()``) or in the
+            order of the classes.
         classes : array-like of shape (n_classes,), default=None
             The label of each count; None takes the sorted labels of `y_true`.
         ax : matplotlib Axes, default=None
@@ -115,7 +118,7 @@ class ShotAccuracyDisplay:
         accuracy = recall_score(
             classes[codes], y_pred, labels=classes, average=None, zero_division=np.nan
         )
-        return cls(classes, accuracy, counts).plot(ax)
+        return cls(classes, accuracy, read_by_class(counts, classes, "counts")).plot(ax)
 
     def plot(self, ax: Any = None) -> ShotAccuracyDisplay:
         """Draw, the largest class first.
