@@ -208,7 +208,8 @@ def label_posterior(
     array([[0.2, 0.8]])
     """
     proba, y = check_labeled(proba, y)
-    powered = np.clip(proba, PROBA_FLOOR, None, dtype=np.float64) ** sharpening
+    floored = np.clip(proba, PROBA_FLOOR, None, dtype=np.float64)
+    powered = (floored / floored.max(axis=1, keepdims=True)) ** sharpening  # 1 at least somewhere
     return normalize_rows(powered * noise_matrix.T[y])
 
 

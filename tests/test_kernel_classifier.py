@@ -8,12 +8,13 @@ from scipy import sparse
 from sklearn.base import clone
 from sklearn.datasets import load_digits, load_wine
 from sklearn.kernel_ridge import KernelRidge
+from sklearn.metrics import roc_auc_score
 from sklearn.metrics.pairwise import rbf_kernel
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_dsink.datasets import flip_labels, make_long_tailed
 from sklearn_dsink.imbalance import KernelClassifier, _kernel_classifier
-from sklearn_dsink.imbalance._least_squares import solve_ridge
+from sklearn_dsink.imbalance._least_squares import distinct_rows, solve_ridge
 
 
 @pytest.mark.parametrize("kernel", ["gaussian", "linear"])
@@ -250,3 +251,49 @@ def test_sparse_rows_are_made_dense_by_blocks(monkeypatch):
     assert clf.score(X, y) > 0.9
     clf.leave_out_proba(X, y, [np.arange(500)])
     assert max(n_dense) == 64
+
+
+def test_sparse_rows_that_differ_stay_apart_and_equal_ones_are_one():
+    rng = np.random.default_rng(0)
+    # Beside nanoseconds since 1970, what tells rows apart is lost in any sum.
+    rows = np.column_stack([(1_700_000_000 + rng.integers(0, 3, 60)) * 1e9, rng.normal(size=60)])
+    rows = np.vstack([rows, rows[:20], np.zeros((2, 2))])
+    matrix = sparse.csr_matrix(rows)
+    for start, stop in zip(matrix.indptr[60:80], matrix.indptr[61:81], strict=True):
+        matrix.indices[start:stop] = matrix.indices[start:stop][::-1]
+        matrix.data[start:stop] = matrix.data[start:stop][::-1]
+    matrix.has_sorted_indices = False
+    distinct, place = distinct_rows(matrix)
+    assert distinct.shape == (61, 2)
+    np.testing.assert_array_equal(distinct.toarray()[place], rows)
+
+
+@pytest.mark.parametrize("weigh_columns", [True, False])
+def test_what_is_said_of_rows_left_out_does_not_hang_on_their_labels(weigh_columns):
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(80, 30)), np.arange(80) % 2
+    parts = np.array_split(rng.permutation(80), 4)
+    clf = KernelClassifier(
+        kernel="gaussian", alphas=[2.0], weigh_columns=weigh_columns, random_state=0
+    )
+    before = clf.fit(X, y).leave_out_proba(X, y, parts)
+    changed = y.copy()
+    changed[parts[0]] = changed[parts[0]][::-1]
+    assert (changed != y).any()
+    after = clf.fit(X, changed).leave_out_proba(X, changed, parts)
+    np.testing.assert_allclose(after[0], before[0], atol=1e-9)
+    assert np.abs(after[1] - before[1]).max() > 1e-3
+
+
+def test_labels_that_nothing_tells_are_not_told_where_columns_are_many():
+    scores = []
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        X, y = rng.normal(size=(60, 300)), np.arange(60) % 2
+        parts = np.array_split(rng.permutation(60), 5)
+        clf = KernelClassifier(random_state=0).fit(X, y)
+        left_out = np.empty(60)
+        for part, proba in zip(parts, clf.leave_out_proba(X, y, parts), strict=True):
+            left_out[part] = proba[:, 1]
+        scores.append(roc_auc_score(y, left_out))
+    assert np.mean(scores) < 0.6  # weights of columns that had seen the labels gave 0.9

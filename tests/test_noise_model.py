@@ -186,3 +186,11 @@ def test_lists_are_read_as_arrays():
     found = fit_label_model([proba], y, sample_weight=weight)
     expected = fit_label_model([arrays[0]], arrays[1], sample_weight=arrays[2] / arrays[2].mean())
     np.testing.assert_array_equal(found.posterior, expected.posterior)
+
+
+def test_any_sharpening_gives_a_posterior():
+    matrix = np.array([[0.8, 0.2], [0.2, 0.8]])
+    posterior = label_posterior(
+        np.array([[0.4, 0.3]]) / 0.7, np.array([1]), matrix, sharpening=1e4
+    )
+    np.testing.assert_allclose(posterior, [[1, 0]], atol=1e-12)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -21,9 +22,17 @@ def distinct_rows(rows: Any) -> tuple[Any, npt.NDArray[np.intp]]:
     if not sparse.issparse(rows):
         distinct, place = np.unique(rows, axis=0, return_inverse=True)
         return distinct, place.ravel()
-    # Equal rows have equal products with random numbers, and all others have not.
-    products = rows @ np.random.default_rng(0).normal(size=rows.shape[1])
-    _, first, place = np.unique(products, return_index=True, return_inverse=True)
+    rows = rows.tocsr(copy=True)
+    rows.sum_duplicates()  # equal rows have the same entries then, in the same order
+    rows.eliminate_zeros()
+    first: list[int] = []
+    seen: dict[tuple[bytes, bytes], int] = {}
+    place = np.empty(rows.shape[0], dtype=np.intp)
+    for row, (start, stop) in enumerate(pairwise(rows.indptr)):
+        key = rows.indices[start:stop].tobytes(), rows.data[start:stop].tobytes()
+        place[row] = seen.setdefault(key, len(first))
+        if place[row] == len(first):
+            first.append(row)
     return rows[first], place
 
 
