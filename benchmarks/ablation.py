@@ -86,6 +86,9 @@ CHANGES: dict[str, dict[str, Any]] = {
     "columns weigh alike in f_L": {
         "sklearn_dsink.defaults.KernelClassifier": partial(KernelClassifier, weigh_columns=False)
     },
+    "columns of f_L weighed by the rows left out too": {
+        "sklearn_dsink.imbalance.KernelClassifier._weigh_without": KernelClassifier._add_up_without
+    },
     "f_L on a Gaussian kernel in any case": {
         "sklearn_dsink.defaults.KernelClassifier": partial(KernelClassifier, kernel="gaussian")
     },

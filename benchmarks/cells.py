@@ -39,6 +39,20 @@ def make_few_of_many(seed: int) -> tuple[np.ndarray, np.ndarray]:
     )
 
 
+def make_few_of_hundreds(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Four classes, told apart by ten columns of four hundred."""
+    return make_classification(
+        4_000,
+        400,
+        n_informative=10,
+        n_redundant=0,
+        n_classes=4,
+        n_clusters_per_class=1,
+        class_sep=1.2,
+        random_state=seed,
+    )
+
+
 def make_interactions(seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Four classes: the sign of one column, and of the product of two, among twelve."""
     X = np.random.default_rng(seed).normal(size=(12_000, 12))
@@ -48,7 +62,11 @@ def make_interactions(seed: int) -> tuple[np.ndarray, np.ndarray]:
     return X, y
 
 
-MADE = {"few_of_many": make_few_of_many, "interactions": make_interactions}
+MADE = {
+    "few_of_many": make_few_of_many,
+    "few_of_hundreds": make_few_of_hundreds,
+    "interactions": make_interactions,
+}
 
 # Sets of two classes, the second of them these of the set's own; the rest is the first.
 TWO_CLASSES = {
@@ -122,6 +140,12 @@ BUNDLED_SPECS = [
     Spec("wine", 5, "joint", 0.2),
     Spec("breast_cancer", 10, "symmetric", 0.2),
     Spec("breast_cancer", 10, "pair", 0.2),
+]
+# More columns than rows, for the ablation.
+WIDE_SPECS = [
+    Spec("few_of_hundreds", 5, "symmetric", 0.3, n_max=120),
+    Spec("few_of_hundreds", 5, "joint", 0.2, n_max=120),
+    Spec("few_of_hundreds", 5, "pair", 0.2, n_max=120),
 ]
 # Cells that no default was chosen on, to see how the choices made on the others carry over: more
 # of each noise, none at all, longer tails and none. Nothing may be chosen on these.
@@ -212,7 +236,10 @@ HELD_OUT = {s.name: s for s in HELD_OUT_SPECS}
 MADE_CELLS = {s.name: s for s in MADE_SPECS}
 TWO_CLASS_CELLS = {s.name: s for s in TWO_CLASS_SPECS}
 KEEL_CELLS = {s.name: s for s in KEEL_SPECS}
-ALL_CELLS = CELLS | BUNDLED_CELLS | HELD_OUT | MADE_CELLS | TWO_CLASS_CELLS | KEEL_CELLS
+WIDE_CELLS = {s.name: s for s in WIDE_SPECS}
+ALL_CELLS = (
+    CELLS | BUNDLED_CELLS | WIDE_CELLS | HELD_OUT | MADE_CELLS | TWO_CLASS_CELLS | KEEL_CELLS
+)
 
 
 def available(data: Path | None = None, cells: dict[str, Spec] | None = None) -> list[str]:
