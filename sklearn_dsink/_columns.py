@@ -11,11 +11,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-# Texts, in lower case, that stand for a missing value, as in pandas and skrub.
-_MISSING_TEXTS = {
-    *("", "?", "...", "null", "none", "na", "n/a", "#na", "#n/a", "#n/a n/a", "<na>", "nat"),
-    *("nan", "-nan", "1.#qnan", "-1.#qnan", "1.#ind", "-1.#ind"),
-}
+#: Texts that stand for a missing value to pandas' readers.
+MISSING_TEXTS = (
+    "", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN",
+    "<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null",
+)  # fmt: skip
+# Those of skrub, which takes more, in lower case.
+_NO_VALUE = {text.lower() for text in MISSING_TEXTS} | {"?", "...", "nat"}
 # What pandas says of objects some of which are texts, and of those some of which are numbers.
 _WITH_TEXTS = {"mixed", "mixed-integer"}
 _WITH_NUMBERS = {"integer", "floating", "boolean", "mixed-integer-float", *_WITH_TEXTS}
@@ -112,7 +114,7 @@ def _require_read(frame: Any, name: Any, missing: npt.NDArray[np.bool_], what: s
     values = np.asarray(frame[name])[rows]
     given = ~pd.isna(values)
     for row, value in zip(rows[given], values[given], strict=True):
-        if str(value).strip().lower() not in _MISSING_TEXTS:
+        if str(value).strip().lower() not in _NO_VALUE:
             raise ValueError(
                 f"Column {name!r} held {what}s in fit, and {str(value)!r} in row {row} cannot be "
                 f"read as one. Write each {what} as in fit, and NaN or None where it is missing."

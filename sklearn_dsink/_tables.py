@@ -23,11 +23,8 @@ from sklearn.impute import SimpleImputer
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder
 
-#: Texts that count as missing, those of pandas' readers.
-_MISSING = (
-    "", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN",
-    "<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null",
-)  # fmt: skip
+from ._columns import MISSING_TEXTS
+
 #: A number with leading zeros names something: 001 is not 1.
 _CODE = "0[0-9]+"
 #: A whole number written plainly, of so few digits that int64 holds it.
@@ -195,7 +192,7 @@ def _label_texts(column: pd.Series[Any], where: str = "") -> pd.Series[Any]:
     _raise_first(texts, texts.isna() | (texts == ""), "the label is missing", where)
     _raise_first(
         texts,
-        texts.isin(_MISSING),
+        texts.isin(MISSING_TEXTS),
         "the label is missing, for {!r} counts as that; if it is a class, rename it",
         where,
     )
@@ -336,7 +333,7 @@ def _texts(column: pd.Series[Any]) -> pd.Series[Any]:
 def _given(texts: pd.Series[Any]) -> pd.Series[Any]:
     """Give texts with NaN in place of those that count as missing."""
     texts = texts.copy()  # assigned to, for where() gives floats where all are missing
-    texts[texts.isin(_MISSING)] = np.nan
+    texts[texts.isin(MISSING_TEXTS)] = np.nan
     return texts
 
 
@@ -346,9 +343,12 @@ def _numbers(texts: pd.Series[Any]) -> pd.Series[Any]:
 
 
 def _are_numbers(texts: pd.Series[Any]) -> bool:
-    """Say whether texts are a measure; a few among numbers would make categories of it, and raise.
+    """Say whether all texts that are given, of which there are some, are numbers and no codes.
 
-    Missing values are NaN, and not all are missing.
+    Raises
+    ------
+    TableError
+        If nearly all of many are numbers: the rest are mistakes, which would be categories.
     """
     if texts.str.fullmatch(_CODE).any():
         return False

@@ -124,7 +124,7 @@ def predict(
 ) -> None:
     """Predict the labels of a table with a model that `dsink fit` wrote.
 
-    Writes one row a row: its name, the prediction and its probability. Example:
+    Writes for each row its name, the prediction and its probability. Example:
 
         dsink predict result/model.dsink new.csv -o predictions.csv
     """
@@ -270,10 +270,9 @@ def _fit_into(
     title: str,
 ) -> dict[str, Any]:
     """Fit, and write all files into a folder."""
-    import numpy as np
+    import pandas as pd
     from sklearn.pipeline import make_pipeline
 
-    from .inspection import find_label_issues
     from .persistence import save_model
     from .report import write_report
 
@@ -284,15 +283,9 @@ def _fit_into(
         warnings.simplefilter("default")
         model.fit(features, labels.to_numpy())
     seconds = time.perf_counter() - start
-    issues = find_label_issues(
-        labels.to_numpy(),
-        classifier.surrogate_labels_,
-        classes=classifier.classes_,
-        noise_proba=classifier.noise_aux_proba_,
-        imb_proba=classifier.imb_aux_proba_,
-        index=index if index is not None else np.arange(1, len(labels) + 1),
-    )
-    issues.index.name = issues.index.name or "row"
+    issues = classifier.label_issues()
+    names = pd.RangeIndex(1, len(labels) + 1, name="row") if index is None else pd.Index(index)
+    issues.index = names[issues.index]
     scores = {} if tested is None else _scores(model, *tested)
     metrics = {
         "rows": len(labels),
