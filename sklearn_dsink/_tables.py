@@ -11,6 +11,7 @@ from 1 below the header, as a spreadsheet user would.
 from __future__ import annotations
 
 import difflib
+import re
 import warnings
 from functools import partial
 from pathlib import Path
@@ -35,6 +36,9 @@ _MOST_CATEGORIES = 50
 #: Of a column's values that must be numbers for the rest to count as mistakes.
 _MOSTLY = 0.9
 _NO_NUMBER = "{!r} is not a number"
+#: What pandas calls a column that has no name, such as row numbers that it wrote itself.
+_UNNAMED = re.compile(r"Unnamed: \d+")
+_DATE = r"\d{4}-\d\d-\d\d(?:[T ].*)?"
 
 
 class TableError(ValueError):
@@ -108,13 +112,24 @@ def _read_texts(path: Path, separator: str) -> tuple[pd.DataFrame, pd.Index[Any]
         dtype=str,
         keep_default_na=False,
         na_values=[""],
+        skip_blank_lines=False,  # an empty line is a row, and counts as one
     )
     header = pd.Index(read(header=None, nrows=1).iloc[0].dropna())
     with warnings.catch_warnings():
         # A separator that ends every row is let pass, any other field without a name is not.
         warnings.simplefilter("error", pd.errors.ParserWarning)
-        # By default, the first column would name the rows where these are longer.
-        return read(index_col=False), header
+        try:
+            # By default, the first column would name the rows where these are longer.
+            table = read(index_col=False)
+        except (pd.errors.ParserError, pd.errors.ParserWarning):
+            if len(header) == 1 and any(other in header[0] for other in ";\t|"):
+                raise ValueError(
+                    f"its header is {header[0][:40]!r}, and columns of a .csv are separated by "
+                    "commas, of a .tsv by tabs."
+                ) from None
+            raise
+    n_rows = int(np.max(np.flatnonzero(table.notna().any(axis=1)), initial=-1)) + 1
+    return table.iloc[:n_rows], header  # but for lines that are empty at the end
 
 
 def require_column(table: pd.DataFrame, name: str, where: str) -> None:
@@ -241,11 +256,15 @@ def make_encoder(features: pd.DataFrame) -> tuple[ColumnTransformer, list[str]]:
         elif column.dtype == object and not column.map(pd.api.types.is_hashable).all():
             why = "it holds lists or records; give a column for each entry instead"
         elif is_number or (column.dtype != "category" and _are_numbers(values)):
-            # Where rows lie in order of their classes, their number gives the label away.
-            if not _count_up(column if is_number else _numbers(values)):
+            # Where rows lie in order of their classes, their number gives the label away, and a
+            # number of its own finds each row again.
+            numbers = column if is_number else _numbers(values)
+            if not _number_rows(numbers, in_any_order=bool(_UNNAMED.fullmatch(name))):
                 numeric.append(name)
                 continue
-            why = "it counts the rows"
+            why = "it numbers the rows"
+        elif values.str.fullmatch(_DATE).all():
+            why = "it holds dates; give numbers instead"
         elif (n_values := values.nunique()) > _MOST_CATEGORIES and n_values > n_rows / 2:
             why = f"{n_values} different texts in {n_rows} rows, so it is a key or free text"
         else:
@@ -265,9 +284,11 @@ def make_encoder(features: pd.DataFrame) -> tuple[ColumnTransformer, list[str]]:
     return encoder, notes
 
 
-def _count_up(numbers: pd.Series[Any]) -> bool:
-    steps = np.diff(numbers.to_numpy(np.float64, na_value=np.nan))
-    return len(steps) > 1 and bool(np.all(steps == 1))
+def _number_rows(numbers: pd.Series[Any], *, in_any_order: bool) -> bool:
+    """Say whether whole numbers rise from row to row, or are all different in any order."""
+    values = numbers.to_numpy(np.float64, na_value=np.nan)
+    steps = np.diff(np.sort(values) if in_any_order else values)
+    return len(steps) > 1 and bool(np.all(steps > 0) and np.all(values % 1 == 0))
 
 
 def _category_steps() -> Pipeline:

@@ -41,7 +41,6 @@ def read(column: pd.DataFrame, training: pd.DataFrame) -> list[object]:
         (["1", "2", "x"], ["1", "2"]),
         (["001", "002", "x"], ["001", "002"]),
         (["001", "002", "010"], ["001", "002"]),
-        (["2020-01-01", "2020-01-02", "2020-01-03"], ["2020-01-01", "2020-01-02"]),
     ],
 )
 def test_categories_stay_as_they_are_written(written, training, new):
@@ -78,14 +77,54 @@ def test_texts_for_missing_values_are_missing_in_features(written):
     assert as_read(training, encoder, "t")["a"].isna().tolist() == [False, True, True, False, True]
 
 
-def test_a_column_that_counts_the_rows_is_left_out(tmp_path):
-    table = pd.DataFrame({"size": [3.0, 1.0, 2.0, 4.0], "step": [0, 2, 4, 6]})
-    table.to_csv(tmp_path / "t.csv")  # with the row numbers that pandas writes
-    table.assign(number=[7, 8, 9, 10]).to_parquet(tmp_path / "t.parquet")
-    for file, name in (("t.csv", "Unnamed: 0"), ("t.parquet", "number")):
+def test_a_column_that_numbers_the_rows_is_left_out(tmp_path):
+    table = pd.DataFrame({"size": [3.0, 1.0, 2.0, 4.0], "step": [0, 4, 2, 6]})
+    table.to_csv(tmp_path / "all.csv")  # with the row numbers that pandas writes
+    table.set_axis([7, 3, 9, 1]).to_csv(tmp_path / "shuffled.csv")
+    table.assign(number=[7, 8, 12, 19]).to_parquet(tmp_path / "some.parquet")
+    for file, name in (
+        ("all.csv", "Unnamed: 0"),
+        ("shuffled.csv", "Unnamed: 0"),
+        ("some.parquet", "number"),
+    ):
         encoder, notes = make_encoder(read_table(tmp_path / file))
         assert columns_of(encoder) == (["size", "step"], [])
-        assert notes == [f"column {name!r} is left out: it counts the rows"]
+        assert notes == [f"column {name!r} is left out: it numbers the rows"]
+
+
+def test_dates_written_as_texts_are_left_out_as_dates_are(written):
+    training = written(
+        a=["1", "3", "2"],
+        day=["2024-01-02", None, "2024-01-02"],
+        moment=["2024-01-02 10:00", "2024-01-02T11:00:30Z", "2023-12-31"],
+        kind=["2024-01-02", "soon", "2024-01-02"],
+    )
+    encoder, notes = make_encoder(training)
+    assert columns_of(encoder) == (["a"], ["kind"])
+    assert notes == [
+        f"column {name!r} is left out: it holds dates; give numbers instead"
+        for name in ("day", "moment")
+    ]
+
+
+def test_an_empty_line_is_a_row(tmp_path):
+    for text, expected in (
+        ("x\n0.1\n\n4.2\n", ["0.1", None, "4.2"]),
+        ("x,y\n1,2\n\n3,4\n\n\n", ["1", None, "3"]),
+    ):
+        (tmp_path / "t.csv").write_text(text)
+        found = read_table(tmp_path / "t.csv")["x"]
+        assert found.astype(object).where(found.notna(), None).tolist() == expected
+    (tmp_path / "t.csv").write_text("x,y\n\n\n")
+    with pytest.raises(TableError, match="no rows below the header"):
+        read_table(tmp_path / "t.csv")
+
+
+@pytest.mark.parametrize("text", ["a;b\n1,5;2\n", "a\tb\n1,5\t2,5\n"])
+def test_another_separator_is_named(tmp_path, text):
+    (tmp_path / "t.csv").write_text(text)
+    with pytest.raises(TableError, match=r"columns of a \.csv are separated by commas"):
+        read_table(tmp_path / "t.csv")
 
 
 def test_parquet_keeps_its_types(tmp_path):
