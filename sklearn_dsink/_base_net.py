@@ -16,7 +16,6 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.class_weight import compute_sample_weight
-from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 from skorch import NeuralNetClassifier
 from skorch.callbacks import EarlyStopping
@@ -30,6 +29,7 @@ from ._seeding import seeded
 from .losses import SampleLoss, WeightedMean
 from .nets import few_threads, leave_training, make_net, plain_history, quantile_bins
 from .scaling import column_moments
+from .validation import number_classes
 
 
 class BaseNetClassifier(ClassifierMixin, BaseEstimator):
@@ -158,8 +158,7 @@ class BaseNetClassifier(ClassifierMixin, BaseEstimator):
                 f"numbers > 0. Got {sizes} instead."
             )
         X, y = validate_data(self, X, y, accept_sparse="csr", dtype=np.float32)
-        check_classification_targets(y)
-        self.classes_, codes = np.unique(y, return_inverse=True)
+        self.classes_, codes = number_classes(y)
         weight = _check_sample_weight(
             sample_weight, X, dtype=np.float64, ensure_non_negative=True, copy=True
         )

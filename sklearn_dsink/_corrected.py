@@ -8,15 +8,14 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin
 from sklearn.ensemble import ExtraTreesClassifier
-from sklearn.utils import check_array, get_tags, indexable
+from sklearn.utils import get_tags, indexable
 from sklearn.utils.metadata_routing import (
     MetadataRouter,
     MethodMapping,
     _routing_enabled,
     process_routing,
 )
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, column_or_1d
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
 from ._arrays import FloatArray
 from .auxiliaries import request_weights
@@ -24,7 +23,7 @@ from .crossfit import fit_auxiliaries
 from .folds import Fold
 from .jobs import RunOptions
 from .probabilities import predict_aligned
-from .validation import forget_fit
+from .validation import forget_fit, number_classes
 
 Labels = npt.NDArray[Any]
 Codes = npt.NDArray[np.integer[Any]]
@@ -101,11 +100,8 @@ class CorrectedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
             raise ValueError(
                 f"{type(self).__name__} requires y to be passed, but the target y is None."
             )
-        labels = column_or_1d(y, warn=True)
-        check_array(labels, ensure_2d=False, dtype=None, input_name="y")
-        check_classification_targets(labels)
-        X, labels = indexable(X, labels)
-        self.classes_, codes = np.unique(labels, return_inverse=True)
+        self.classes_, codes = number_classes(y)
+        X, labels = indexable(X, self.classes_[codes])
         weight = _check_sample_weight(
             sample_weight, codes, dtype=np.float64, ensure_non_negative=True
         )

@@ -20,12 +20,10 @@ from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer
-from sklearn.utils import _safe_indexing, assert_all_finite, get_tags
+from sklearn.utils import _safe_indexing, get_tags
 from sklearn.utils.metadata_routing import _routing_enabled, get_routing_for_object
-from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import (
     check_is_fitted,
-    column_or_1d,
     has_fit_parameter,
 )
 from skorch import NeuralNetClassifier
@@ -35,6 +33,7 @@ from ._interrupts import letting_interrupts_out
 from .inputs import TabularEncoder, validate_features
 from .nets import leave_training
 from .scaling import SmoothClipper
+from .validation import number_classes
 
 # Classifiers of these packages read the labels 0..n_classes-1 only, with none left out.
 _INTEGER_LABELS_ONLY = {"skorch", "xgboost", "cleanlab"}
@@ -337,11 +336,7 @@ class IntegerLabelClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator)
             The fitted wrapper.
         """
         X = validate_features(self, X, reset=True)
-        y = column_or_1d(y, warn=True)
-        if y.dtype.kind == "f":
-            assert_all_finite(y, input_name="y")
-        check_classification_targets(y)
-        self.classes_, codes = np.unique(y, return_inverse=True)
+        self.classes_, codes = number_classes(y)
         estimator = feed_net(clone(self.estimator))
         net = final_step(estimator)
         is_net = isinstance(net, NeuralNetClassifier)

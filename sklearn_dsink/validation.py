@@ -45,17 +45,40 @@ def encode_labels(X: Any, y: Any, owner: str) -> tuple[npt.NDArray[Any], npt.NDA
         )
     if y is None:
         raise ValueError(f"{owner} requires y to be passed, but the target y is None")
-    with config_context(array_api_dispatch=False):  # arrays of any library become numpy's
-        y = column_or_1d(y, warn=True)
-    check_finite(y)
-    check_classification_targets(y)
-    check_consistent_length(X, y)
-    classes, codes = np.unique(y, return_inverse=True)
+    classes, codes = number_classes(y)
+    check_consistent_length(X, codes)
     if len(classes) < 2:
         raise ValueError(
             f"y has one class only, {classes.tolist()}: a classifier needs two or more."
         )
     return classes, codes
+
+
+def number_classes(y: Any) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
+    """Give the sorted classes of y, and the place of each label among them.
+
+    Parameters
+    ----------
+    y : array-like of shape (n_samples,)
+        Labels as the user gave them.
+
+    Returns
+    -------
+    classes : ndarray of shape (n_classes,)
+    codes : ndarray of shape (n_samples,), dtype int64
+
+    Raises
+    ------
+    ValueError
+        If `y` is empty or no column, or labels are missing, infinite or no classes.
+    """
+    with config_context(array_api_dispatch=False):  # arrays of any library become numpy's
+        labels = column_or_1d(y, warn=True)
+    if len(labels) == 0:
+        raise ValueError("y is empty: at least one labelled row is needed.")
+    check_finite(labels)
+    check_classification_targets(labels)
+    return np.unique(labels, return_inverse=True)
 
 
 def check_weights(

@@ -21,6 +21,9 @@ from torch import nn
 
 from sklearn_dsink import DSinkClassifier, NetClassifier
 from sklearn_dsink.auxiliaries import IntegerLabelClassifier
+from sklearn_dsink.datasets import flip_labels
+from sklearn_dsink.imbalance import KernelClassifier, PriorCorrectedClassifier
+from sklearn_dsink.inspection import find_label_issues
 from sklearn_dsink.losses import ClassBalanced, LogitAdjusted
 
 X, Y, _ = make_blobs()
@@ -393,3 +396,22 @@ def test_texts_for_an_auxiliary_that_reads_numbers():
     with pytest.raises(ValueError, match=message) as error:
         quick(noise_aux=noise_aux, imb_aux=None).fit(frame, Y)
     assert len(str(error.value)) < 700
+
+
+@pytest.mark.parametrize(
+    "fit",
+    [
+        lambda y: quick().fit(X, y),
+        lambda y: NetClassifier(max_epochs=1).fit(X, y),
+        lambda y: KernelClassifier().fit(X, y),
+        lambda y: PriorCorrectedClassifier(GaussianNB()).fit(X, y),
+        lambda y: IntegerLabelClassifier(GaussianNB()).fit(X, y),
+        lambda y: flip_labels(y, 0.1),
+        lambda y: find_label_issues(y, np.eye(2)[np.zeros(len(y), dtype=int)]),
+    ],
+)
+def test_a_missing_label_is_named_by_all_that_read_labels(fit):
+    y = np.array(["a", "b"], dtype=object)[np.arange(len(X)) % 2]
+    y[3] = None
+    with pytest.raises(ValueError, match=r"1 of .* labels are missing \(first: row 3\)"):
+        fit(y)

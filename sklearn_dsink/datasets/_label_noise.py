@@ -16,7 +16,8 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_array, check_consistent_length
 from sklearn.utils._param_validation import Interval, StrOptions, validate_parameter_constraints
 
-from ._labels import decode_like, generator, number_classes
+from ..validation import number_classes
+from ._labels import decode_like, generator
 
 NOISE_KINDS = {"symmetric", "pair", "asymmetric", "joint", "instance"}
 

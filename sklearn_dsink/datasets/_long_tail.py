@@ -10,7 +10,8 @@ from sklearn.utils import _safe_indexing, check_consistent_length
 from sklearn.utils._param_validation import Interval, StrOptions, validate_parameter_constraints
 from sklearn.utils.validation import column_or_1d
 
-from ._labels import generator, number_classes
+from ..validation import number_classes
+from ._labels import generator
 
 _TAIL_CONSTRAINTS: dict[str, list[Any]] = {
     "imbalance_factor": [Interval(Real, 1, None, closed="left")],
