@@ -12,7 +12,6 @@ from ._arrays import FloatArray, column_totals
 from .class_values import read_by_class
 from .crossfit import Auxiliary, fit_auxiliaries
 from .folds import Fold, merge_folds
-from .inputs import TabularEncoder
 from .jobs import RunOptions
 from .label_model import LabelModel, fit_label_model
 from .probabilities import predict_aligned
@@ -36,8 +35,8 @@ class Experts:
     ----------
     estimators : dict of str to classifier
         Fitted models by parameter name.
-    encoders : dict of str to TabularEncoder or None
-        What encodes X for each of them: one and the same, or nothing.
+    read_encoded : tuple of str
+        Names of those that read what the encoder makes of X.
     label_model : LabelModel
         Fitted to their training probabilities, in the same order; its rows are left out.
     classes : ndarray of shape (n_classes,)
@@ -45,7 +44,7 @@ class Experts:
     """
 
     estimators: dict[str, Any]
-    encoders: dict[str, TabularEncoder | None]
+    read_encoded: tuple[str, ...]
     label_model: LabelModel
     classes: npt.NDArray[Any]
 
@@ -67,7 +66,7 @@ class Experts:
         share = self.label_model.class_share  # of a class that a second fit was not taught
         probas = []
         for name, estimator in self.estimators.items():
-            rows = X if self.encoders[name] is None else encoded
+            rows = encoded if name in self.read_encoded else X
             probas.append(predict_aligned(estimator, rows, self.classes, share, name))
         correction = self.label_model.offset - np.log(share)
         return np.asarray(self.label_model.log_proba(probas) + correction)
@@ -167,7 +166,7 @@ def gather_evidence(
         model = _label_model(experts, codes, sample_weight, power=_POWER)
     pooled = Experts(
         {name: aux.estimator for name, aux in experts.items()},
-        {name: aux.encoded and aux.encoded.encoder for name, aux in experts.items()},
+        tuple(name for name, aux in experts.items() if aux.encoded is not None),
         replace(model, posterior=model.posterior[:0].copy()),  # a view would keep all of it
         classes,
     )
