@@ -103,8 +103,7 @@ def find_label_issues(
     index : array-like of shape (n_samples,), default=None
         The user's name of each row; None takes the index of `y` where it is a pandas object,
         else row numbers.
-    class_counts : {"estimated", "given"}, mapping or array-like of shape (n_classes,), \
-            default="estimated"
+    class_counts : {"estimated", "given"}, mapping or array-like, default="estimated"
         What the groups go by: the column totals of `surrogate_labels`, the counts of `y`, or
         counts of yours, by label (a dict, a Series such as ``y.value_counts()``) or in the order
         of the classes.  Label noise makes the counts of `y` more even, which hides the tail.
