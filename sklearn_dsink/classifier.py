@@ -273,10 +273,8 @@ class DSinkClassifier(DSinkParameters):
         # Sparse rows are made dense batch by batch.
         how = {"sparse_output": True, "random_state": rng.randint(_MAX_SEED)}
         encoder, inputs = evidence.encoded or encode(X, weight, **how)
-        for name, auxiliary in evidence.auxiliaries.items():
-            setattr(self, f"{name}_", auxiliary.classifier)
         self._aux_proba_ = {name: aux.proba for name, aux in evidence.auxiliaries.items()}
-        self._experts, self.encoder_ = evidence.experts, encoder
+        self._experts_, self.encoder_ = evidence.experts, encoder
         self._given, self._index = codes, getattr(X, "index", None)
         self._prior_corrected = self.prior_correction
         self.noise_matrix_ = model.noise_matrix
@@ -361,6 +359,17 @@ class DSinkClassifier(DSinkParameters):
         self.history_ = plain_history(target)
         self.target_ = target  # last: with it, the classifier passes for fitted
 
+    # A model that refers to its models twice would be saved with two copies of them.
+    @property
+    def noise_aux_(self) -> Any:
+        """Fitted `noise_aux`."""
+        return self._experts_.classifier("noise_aux", self.encoder_)
+
+    @property
+    def imb_aux_(self) -> Any:
+        """Fitted `imb_aux`."""
+        return self._experts_.classifier("imb_aux", self.encoder_)
+
     @property
     def noise_aux_proba_(self) -> FloatArray:
         """Probabilities of the training rows by `noise_aux`; large ones are kept with 3 digits."""
@@ -406,7 +415,7 @@ class DSinkClassifier(DSinkParameters):
         log_proba = log_probabilities(self.target_, inputs, corrected=False, normalize=False)
         log_proba = log_proba + self._log_shift()  # in float64, as what comes after it
         if self.combine:  # the geometric mean
-            experts = self._experts.log_proba(X, inputs)
+            experts = self._experts_.log_proba(X, inputs)
             log_proba = TARGET_SHARE * log_proba + (1.0 - TARGET_SHARE) * experts
         return log_softmax(log_proba + self._log_prior())  # Bayes' rule
 

@@ -87,7 +87,9 @@ class Auxiliary(Template):
     @property
     def classifier(self) -> Any:
         """The estimator behind its encoder: reads X as the user gives it."""
-        return with_encoder(self.encoded, self.template, self.estimator)
+        if self.encoded is None:
+            return self.estimator
+        return with_encoder(self.encoded.encoder, self.template, self.estimator)
 
 
 class _Part(NamedTuple):

@@ -12,11 +12,12 @@ from ._arrays import FloatArray, column_totals
 from .class_values import read_by_class
 from .crossfit import Auxiliary, fit_auxiliaries
 from .folds import Fold, merge_folds
+from .inputs import TabularEncoder
 from .jobs import RunOptions
 from .label_model import LabelModel, fit_label_model
 from .probabilities import predict_aligned
 from .refinement import can_be_refitted, refit_auxiliaries
-from .shared_encoding import Encoded
+from .shared_encoding import Encoded, with_encoder
 from .transport import floor_marginal
 
 # Fits that leave out two folds grow with the square of the folds; more are merged into these.
@@ -35,8 +36,8 @@ class Experts:
     ----------
     estimators : dict of str to classifier
         Fitted models by parameter name.
-    read_encoded : tuple of str
-        Names of those that read what the encoder makes of X.
+    pipelines : dict of str to Pipeline
+        Unfitted, of those that read what an encoder, their first step, has made of X.
     label_model : LabelModel
         Fitted to their training probabilities, in the same order; its rows are left out.
     classes : ndarray of shape (n_classes,)
@@ -44,9 +45,14 @@ class Experts:
     """
 
     estimators: dict[str, Any]
-    read_encoded: tuple[str, ...]
+    pipelines: dict[str, Any]
     label_model: LabelModel
     classes: npt.NDArray[Any]
+
+    def classifier(self, name: str, encoder: TabularEncoder) -> Any:
+        """Give a model that reads X as the user gives it, behind its encoder where it has one."""
+        model, pipeline = self.estimators[name], self.pipelines.get(name)
+        return model if pipeline is None else with_encoder(encoder, pipeline, model)
 
     def log_proba(self, X: Any, encoded: Any = None) -> FloatArray:
         """Pooled scores for the uniform class prior, without the models' biases to classes.
@@ -66,7 +72,7 @@ class Experts:
         share = self.label_model.class_share  # of a class that a second fit was not taught
         probas = []
         for name, estimator in self.estimators.items():
-            rows = encoded if name in self.read_encoded else X
+            rows = encoded if name in self.pipelines else X
             probas.append(predict_aligned(estimator, rows, self.classes, share, name))
         correction = self.label_model.offset - np.log(share)
         return np.asarray(self.label_model.log_proba(probas) + correction)
@@ -166,7 +172,7 @@ def gather_evidence(
         model = _label_model(experts, codes, sample_weight, power=_POWER)
     pooled = Experts(
         {name: aux.estimator for name, aux in experts.items()},
-        tuple(name for name, aux in experts.items() if aux.encoded is not None),
+        {name: aux.template for name, aux in experts.items() if aux.encoded is not None},
         replace(model, posterior=model.posterior[:0].copy()),  # a view would keep all of it
         classes,
     )

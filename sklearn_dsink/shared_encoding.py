@@ -82,11 +82,9 @@ def after_encoder(encoded: Encoded | None, template: Any) -> Any:
     return template if encoded is None else template[1:]
 
 
-def with_encoder(encoded: Encoded | None, template: Any, model: Any) -> Any:
+def with_encoder(encoder: TabularEncoder, template: Any, model: Any) -> Any:
     """Put a fitted model behind its encoder again, as in the template."""
-    if encoded is None:
-        return model
     steps = model.steps if is_pipeline(model) else [("classifier", model)]
     whole = copy(template)
-    whole.steps = [(template.steps[0][0], encoded.encoder), *steps]
+    whole.steps = [(template.steps[0][0], encoder), *steps]
     return whole

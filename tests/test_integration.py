@@ -405,7 +405,7 @@ def test_refits_reach_through_the_wrapper_of_label_codes_but_not_into_cleanlab()
         LogisticRegression(), cv_n_folds=2, find_label_issues_kwargs={"min_examples_per_class": 0}
     )
     clf = quick(noise_aux=trees, imb_aux=cleaned, cv=3, refine=True).fit(X, Y)
-    assert list(clf._experts.estimators) == ["noise_aux", "imb_aux", "noise_aux refitted"]
+    assert list(clf._experts_.estimators) == ["noise_aux", "imb_aux", "noise_aux refitted"]
     check_rows(clf.predict_proba(X))
 
 

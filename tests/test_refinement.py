@@ -118,7 +118,7 @@ def test_given_folds_of_which_two_weigh_something_are_two():
 
 def test_what_predicts_keeps_no_training_rows():
     X, y, _ = make_blobs()
-    kept = quick(refine=True).fit(X, y)._experts.label_model.posterior
+    kept = quick(refine=True).fit(X, y)._experts_.label_model.posterior
     assert kept.base is None or kept.base.size == 0
 
 
