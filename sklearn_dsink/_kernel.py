@@ -103,7 +103,8 @@ def exp_rows(
     The scale of a row is arbitrary: callers divide by the row sums. The row maximum is looked
     for only where the range of the block asks for it, since log-probabilities clipped at 1e-12
     span less than 28 and a maximum per row costs as much as the exponential. What lies further
-    than `lowest` from the maximum of its row is then raised to it.
+    than `lowest` from the maximum of its row is then raised to it. All of it happens in the
+    precision of `out`.
 
     Raises
     ------
@@ -111,6 +112,8 @@ def exp_rows(
         If a score is infinite or not a number.
     """
     xp = namespace(scores)
+    if out is not None and out.dtype == xp.float64:
+        scores = float64(scores, scores)
     if shift is not None:
         scores = scores + (shift.astype(scores.dtype) if xp is np else shift.to(scores.dtype))
     low, high = float(scores.min()), float(scores.max())
@@ -278,15 +281,17 @@ class GibbsKernel:
         """Return ``exp(potentials - shift)`` up to a factor, absorbing what is out of range."""
         rest = potentials if self.shift is None else potentials - self.shift
         if float(rest.max() - rest.min()) > SAFE_RANGE:
+            # As the matrix will hold it; what rounding takes away is in the scale.
+            shift = float64(self._cast(potentials), potentials)
             if self._written:
 
                 def rewrite(blocks: Iterator[slice]) -> None:
                     for rows in blocks:
-                        self._write(rows, potentials)
+                        self._write(rows, shift)
 
                 self._over_shares(rewrite)
-            self.shift = potentials
-            rest = potentials - potentials
+            self.shift = shift
+            rest = potentials - shift
         return self._cast(self.xp.exp(rest - rest.max()))
 
     def totals(self, potentials: Array) -> Array:
@@ -358,12 +363,18 @@ class StreamedRows:
         no row's is 0.
     n_classes : int
         Columns of every block.
+    exact : bool
+        Whether float32 blocks are worked on in float64.
     """
 
     def __init__(
-        self, blocks: Callable[[], Iterable[tuple[Array, Array | None]]], n_classes: int
+        self,
+        blocks: Callable[[], Iterable[tuple[Array, Array | None]]],
+        n_classes: int,
+        exact: bool = False,
     ) -> None:
         self.blocks = blocks
+        self.exact = exact
         self.n_rows = 0
         self.n_classes = n_classes
 
@@ -376,7 +387,8 @@ class StreamedRows:
         for scores, weight in self.blocks():
             for rows in row_blocks(len(scores), step * default_block_size(scores)):
                 taken = slice(rows.start, rows.stop, step)
-                yield scores[taken], None if weight is None else weight[taken]
+                piece = float64(scores[taken], scores) if self.exact else scores[taken]
+                yield piece, None if weight is None else weight[taken]
 
     def totals(self, potentials: Array) -> Array:
         """Return the class shares, in float64."""

@@ -51,9 +51,11 @@ def solve_pot(
             potentials, n_iter = _balanced(cost, mass, marginal, tol, max_iter, start, plain)
         else:
             potentials, n_iter = _relaxed(cost, mass, marginal, gamma, tol, max_iter, plain)
+    if not bool(xp.isfinite(potentials).all()):
+        potentials = start  # POT broke down
     totals = exact_totals(scores, potentials, weight)
-    potentials, gap = distance_to_optimum(potentials, totals, marginal, gamma)
-    return potentials, n_iter, totals, gap
+    potentials, off = distance_to_optimum(potentials, totals, marginal, gamma)
+    return potentials, n_iter, totals, float(abs(off).sum())
 
 
 def _balanced(

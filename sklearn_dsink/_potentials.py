@@ -6,8 +6,12 @@ knows how classes compete for the same rows: with D = diag(s) and the normalised
 :math:`A = D^{-1/2} (\sum_i w_i q_i q_i^T) D^{-1/2}` it adds
 :math:`D^{-1/2} (I - A)^{-1} D^{1/2} \rho`. Where labels are flat A is of rank one and the two
 agree; where they are sharp A is near I, Sinkhorn crawls and Newton does not. Replacing A by
-:math:`(1 - \lambda) A` goes from one to the other, which is how a step that does not help is
-shortened.
+:math:`(1 - \lambda) A` goes from one to the other: as in Levenberg and Marquardt's method,
+:math:`\lambda` grows where a step does not help, up to 1, and falls where one does.
+
+A step helps where it brings the shares closer to those wanted, or where the semi-dual, which is
+convex, still falls at its end: it has then fallen all the way. The shares alone do not tell, since
+those of labels near one-hot hardly move until potentials have moved far.
 
 With the class constraint relaxed by KL weight :math:`\gamma` the shares wanted are
 :math:`t = b\, e^{-2 g / \gamma}`, and the Sinkhorn step is
@@ -32,8 +36,22 @@ GEMM_GAIN = 13.0
 # Steps without progress after which rounding, not the method, is what is left.
 PATIENCE = 30
 
-# Smallest share of the Sinkhorn step mixed into a Newton step that does not help.
-LEAST_DAMPING = 1e-8
+# Smallest damping: enough for the matrix not to be singular where labels are one-hot, too little
+# to slow convergence.
+LEAST_DAMPING = 1e-9
+
+# By what damping grows and falls. Newton steps on labels near one-hot are many times too long.
+DAMPED, EASED = 1e3, 10.0
+
+# What stands for a class share that is 0 in floating point.
+LEAST_SHARE = 1e-38
+
+# Longest Newton step: a curvature says little about shares that change by a factor of exp(20).
+LONGEST_STEP = 20.0
+
+# What the gap must fall to where a step went past the lowest point of the semi-dual: were any fall
+# enough, one class could go to and fro for ever.
+PROGRESS = 0.9
 
 # A curvature is used again as long as it shrinks the gap by this factor or more at each step.
 GOOD_CONTRACTION = 0.2
@@ -58,27 +76,24 @@ class Totals(Protocol):
 
 def distance_to_optimum(
     potentials: Array, totals: Array, marginal: Array, gamma: float
-) -> tuple[Array, float]:
-    """Return the potentials in their gauge and the L1 gap of the class shares at them.
+) -> tuple[Array, Array]:
+    """Return the potentials in their gauge and the class shares at them, less those wanted.
 
-    The gap is the distance between the shares reached and those wanted at these potentials: zero
-    at the solution, also where the class constraint is relaxed. A constant added to the
-    potentials changes no label; the gauge is the one in which the shares wanted sum to 1.
+    The difference is the gradient of the semi-dual: zero at the solution, also where the class
+    constraint is relaxed. A constant added to the potentials changes no label; the gauge is the
+    one in which the shares wanted sum to 1.
     """
     xp = namespace(totals)
     if gamma == 0:
-        return potentials, 0.0
+        return potentials, xp.zeros_like(totals)
     if np.isinf(gamma):
-        return potentials - potentials.mean(), float(abs(totals - marginal).sum())
+        return potentials - potentials.mean(), totals - marginal
     stiffness = 2.0 / gamma
     log_wanted = xp.log(marginal) - stiffness * potentials
     # logsumexp, since a small gamma makes these large.
     high = log_wanted.max()
     log_mass = high + xp.log(xp.exp(log_wanted - high).sum())
-    return (
-        potentials + log_mass / stiffness,
-        float(abs(totals - xp.exp(log_wanted - log_mass)).sum()),
-    )
+    return potentials + log_mass / stiffness, totals - xp.exp(log_wanted - log_mass)
 
 
 def minimise(
@@ -96,44 +111,49 @@ def minimise(
         return potentials, 1, kernel.totals(potentials), 0.0
     stiffness = 2.0 / gamma
     log_marginal = xp.log(marginal)
-    totals = kernel.totals(start)
-    if not float(totals.min()) > 0:
+    totals, n_iter = kernel.totals(start), 1
+    if not float(totals.min()) > 0 and n_iter < max_iter:
         # A class so unlikely everywhere that its total is 0 in floating point.
         start = kernel.reach()
-        totals = kernel.totals(start)
+        totals, n_iter = kernel.totals(start), 2
     rows_used = min(kernel.shape[0], CURVATURE_ROWS)
     newton_cost = rows_used * kernel.shape[1] / (GEMM_GAIN * kernel.shape[0])
-    potentials, gap = distance_to_optimum(start, totals, marginal, gamma)
-    n_iter = 1
-    contraction = damping = 1.0
+    potentials, off = distance_to_optimum(start, totals, marginal, gamma)
+    gap = float(abs(off).sum())
+    newton, damping = False, 1.0
+    contraction = 0.0  # before the first step
     curvature: tuple[Array, Array] | None = None
     best, stalled = gap, 0
     while gap > tol and n_iter < max_iter and stalled < PATIENCE:
-        if damping == 1.0 and n_iter > 1:
+        if not newton and contraction > 0:
             # Passes that Sinkhorn still needs at its present rate, against those of Newton.
             left = np.log(gap / tol) / -np.log(min(contraction, 0.999))
             if left > 1.5 + newton_cost:
-                damping = 0.0
+                newton, damping = True, LEAST_DAMPING
+        totals = totals.clip(LEAST_SHARE, None)
         residual = log_marginal - stiffness * potentials - xp.log(totals)
         if damping < 1.0:
-            if curvature is None or contraction > GOOD_CONTRACTION:
+            if curvature is None:
                 curvature = kernel.overlap(potentials)
             step = _newton_step(curvature, totals, residual, stiffness, damping)
         else:
             step = residual / (1.0 + stiffness)
         trial = potentials + step
         trial_totals = kernel.totals(trial)
-        trial, trial_gap = distance_to_optimum(trial, trial_totals, marginal, gamma)
+        trial, off = distance_to_optimum(trial, trial_totals, marginal, gamma)
+        trial_gap = float(abs(off).sum())
         n_iter += 1
-        helps = trial_gap < gap and float(trial_totals.min()) > 0
-        if damping < 1.0 and not helps:
-            # Towards the Sinkhorn step, which always lowers the semi-dual. In powers of 100, since
-            # labels near one-hot have almost no curvature, and Newton steps far too long.
-            damping = min(100 * max(damping, LEAST_DAMPING), 1.0)
-            continue
-        contraction = trial_gap / gap
         if damping < 1.0:
-            damping = damping / 10 if damping > LEAST_DAMPING else 0.0
+            helps = trial_gap < PROGRESS * gap or float(off @ step) <= 0
+            if not (helps and float(trial_totals.min()) > 0):
+                # Towards the Sinkhorn step, which always lowers the semi-dual.
+                damping = min(DAMPED * damping, 1.0)
+                continue
+        contraction = trial_gap / gap
+        if contraction > GOOD_CONTRACTION:
+            curvature = None
+        if newton:
+            damping = max(damping / EASED, LEAST_DAMPING)
         potentials, totals, gap = trial, trial_totals, trial_gap
         best, stalled = (gap, 0) if gap < best else (best, stalled + 1)
     return potentials, n_iter, totals, gap
@@ -154,4 +174,6 @@ def _newton_step(
     root = xp.sqrt(shares)
     matrix = (1 + stiffness) * eye + (1 - damping) * (root[:, None] * root[None, :] - overlap)
     scale = xp.sqrt(totals)
-    return xp.linalg.solve(matrix, scale * residual) / scale
+    step = xp.linalg.solve(matrix, scale * residual) / scale
+    longest = float(abs(step).max())
+    return step if longest < LONGEST_STEP else step * (LONGEST_STEP / longest)

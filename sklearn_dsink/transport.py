@@ -91,7 +91,8 @@ class TransportResult:
     potentials : ndarray or Tensor of shape (n_classes,)
         Class potentials g, float64, of plain mean zero (g is free up to a constant).
     n_iter : int
-        Passes over the rows, those of a solver that was given up included.
+        How often the class shares were computed, each time in a pass over the rows; those of a
+        solver that was given up included.
     marginal_error : float
         L1 distance between the class shares reached and those asked for. With a relaxed
         constraint it does not go to zero.
@@ -215,7 +216,7 @@ def solve(
         L1 distance between class shares at which to stop. Below 1e-6 the kernel of "potentials"
         is kept in float64, which doubles its memory.
     max_iter : int, default=1000
-        Largest number of passes over the rows.
+        Largest number of times that the class shares are computed.
     init : array-like of shape (n_classes,), default=None
         Potentials to start from, such as those of the previous epoch.
     block_size : int, default=None
@@ -374,7 +375,8 @@ def _solve(
                 if out is not None:
                     kernel.labels(solution[0])
         labelled = solver == "potentials" and out is not None
-        return labelled, _result(solution, marginal, tol, solver, like=given)
+        # The caller of `solve` or `solve_labels`, which called this.
+        return labelled, _result(solution, marginal, tol, solver, like=given, stacklevel=4)
 
 
 def solve_blocks(
@@ -429,9 +431,10 @@ def solve_blocks(
     marginal = check_marginal(marginal, marginal.size, marginal)
     start = check_potentials("init", init, len(marginal), marginal)
     gamma = check_relaxation(relaxation)
-    rows = StreamedRows(partial(check_blocks, blocks, len(marginal)), len(marginal))
+    pieces = partial(check_blocks, blocks, len(marginal))
+    rows = StreamedRows(pieces, len(marginal), exact=tol < FLOAT32_TOL)
     solution = minimise(rows, marginal, gamma, tol, max_iter, start)
-    return _result(solution, marginal, tol, "potentials", like=marginal)
+    return _result(solution, marginal, tol, "potentials", like=marginal, stacklevel=3)
 
 
 def _check_options(solver: str, tol: float, max_iter: int) -> None:
@@ -447,6 +450,7 @@ def _result(
     tol: float,
     solver: str,
     like: Array,
+    stacklevel: int,
 ) -> TransportResult:
     potentials, n_iter, totals, gap = solution
     if not gap <= tol:
@@ -455,7 +459,7 @@ def _result(
             f"{gap:.2g} away from optimal in L1, where tol={tol:.2g} was asked for. Increase "
             "max_iter, raise tol, soften the probabilities, or relax the class constraint.",
             ConvergenceWarning,
-            stacklevel=3,
+            stacklevel=stacklevel,
         )
     return TransportResult(
         potentials=float64(potentials - potentials.mean(), like),
