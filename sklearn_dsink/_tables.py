@@ -1,4 +1,4 @@
-"""Tables for the command line: read, checked column by column, and made fit for a classifier.
+"""Tables for the command line: read, checked column by column, and typed for a classifier.
 
 What a column or a label is, the training table decides once; other tables are read in its way, for
 the few rows of a new file need not show it. All text is read by the same rules, whichever kind of
@@ -19,10 +19,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.compose import ColumnTransformer
-from sklearn.impute import SimpleImputer
-from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import OneHotEncoder
+from sklearn.base import BaseEstimator, TransformerMixin
 
 from ._columns import MISSING_TEXTS
 
@@ -30,15 +27,15 @@ from ._columns import MISSING_TEXTS
 _CODE = "0[0-9]+"
 #: A whole number written plainly, of so few digits that int64 holds it.
 _WHOLE = r"(0|-?[1-9][0-9]{0,17})(?:\.0*)?"
+#: How a date begins.
+_DAY = r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
 #: A text column with more distinct values than this, most of them different, is free text or a
 #: key: one-hot columns of it would teach a classifier to look rows up.
 _MOST_CATEGORIES = 50
 #: Of a column's values that must be numbers for the rest to count as mistakes.
 _MOSTLY = 0.9
-_NO_NUMBER = "{!r} is not a number"
 #: What pandas calls a column that has no name, such as row numbers that it wrote itself.
 _UNNAMED = re.compile(r"Unnamed: \d+")
-_DATE = r"\d{4}-\d\d-\d\d(?:[T ].*)?"
 
 
 class TableError(ValueError):
@@ -219,124 +216,119 @@ def _plain(texts: pd.Series[Any]) -> pd.Series[Any]:
     return texts.str.replace(f"^{_WHOLE}$", r"\1", regex=True)
 
 
-def make_encoder(features: pd.DataFrame) -> tuple[ColumnTransformer, list[str]]:
-    """Build the transformer of a table's columns, and say what it leaves out.
+class TableReader(TransformerMixin, BaseEstimator):
+    """Tell numbers, dates and categories of a table apart, and read any table in that way.
 
-    Numbers get the median where they are missing, and a column that says so; everything else is
-    a category, and so are booleans. Text is numeric if all that is given is numbers and none has
-    leading zeros. Nothing is fitted here.
+    Text is numeric if all that is given is numbers and none has leading zeros, and dates if all is
+    dates as in ISO 8601.  Everything else is a category, and so are booleans.
 
-    Parameters
+    Attributes
     ----------
-    features : DataFrame
-        Columns to learn from.
-
-    Returns
-    -------
-    encoder : ColumnTransformer
-        Unfitted, dense output.
-    notes : list of str
+    kinds_ : dict of str to str
+        ``"number"``, ``"date"`` or ``"category"``, by the column's name.
+    notes_ : list of str
         One line for each column left out.
-
-    Raises
-    ------
-    TableError
-        If a column is nearly but not wholly numeric, or none is left.
     """
-    numeric, categorical, notes = [], [], []
-    for name in features.columns:
-        column = features[name]
-        is_number = column.dtype.kind in "iuf"
-        values = column if is_number else _given(_texts(column))
-        n_rows = int(values.notna().sum())
-        if n_rows == 0:
-            why = "all of its values are missing"
-        elif column.dtype.kind in "mM":
-            why = "it holds dates; give numbers instead"
-        elif column.dtype == object and not column.map(pd.api.types.is_hashable).all():
-            why = "it holds lists or records; give a column for each entry instead"
-        elif is_number or (column.dtype != "category" and _are_numbers(values)):
-            # Where rows lie in order of their classes, their number gives the label away, and a
-            # number of its own finds each row again.
-            numbers = column if is_number else _numbers(values)
-            if not _number_rows(numbers, in_any_order=bool(_UNNAMED.fullmatch(name))):
-                numeric.append(name)
-                continue
-            why = "it numbers the rows"
-        elif values.str.fullmatch(_DATE).all():
-            why = "it holds dates; give numbers instead"
-        elif (n_values := values.nunique()) > _MOST_CATEGORIES and n_values > n_rows / 2:
-            why = f"{n_values} different texts in {n_rows} rows, so it is a key or free text"
-        else:
-            categorical.append(name)
-            continue
-        notes.append(f"column {name!r} is left out: {why}")
-    if not numeric and not categorical:
-        raise TableError("there is no column left to learn from.")
-    encoder = ColumnTransformer(
-        [
-            ("numeric", SimpleImputer(strategy="median", add_indicator=True), numeric),
-            ("categorical", _category_steps(), categorical),
-        ],
-        sparse_threshold=0.0,
-        verbose_feature_names_out=False,
-    )
-    return encoder, notes
+
+    def fit(self, X: pd.DataFrame, y: Any = None) -> TableReader:
+        """Decide what the columns are.
+
+        Raises
+        ------
+        TableError
+            If a column is nearly but not wholly numbers or dates, or none is left.
+        """
+        self.kinds_, self.notes_ = {}, []
+        for name, column in X.items():
+            kind = _kind_of(column)
+            reason = _useless(column, _read(column, kind))
+            if reason:
+                self.notes_.append(f"column {name!r} is left out: {reason}")
+            else:
+                self.kinds_[name] = kind
+        if not self.kinds_:
+            raise TableError("there is no column left to learn from.")
+        return self
+
+    def transform(self, X: pd.DataFrame) -> pd.DataFrame:
+        """Read a table whose name is not known, as `read` does."""
+        return self.read(X, "X")
+
+    def read(self, table: pd.DataFrame, where: str) -> pd.DataFrame:
+        """Give the columns that were decided on, whatever else the table holds.
+
+        Parameters
+        ----------
+        table : DataFrame
+            Of any types that can be read so.
+        where : str
+            What to call it in errors.
+
+        Returns
+        -------
+        features : DataFrame
+            Numbers are float64, dates datetime64 without a zone (in UTC, where they had one), and
+            categories texts of the type category.
+
+        Raises
+        ------
+        TableError
+            If a column is missing, or a value is infinite or no number or date where it must be.
+        """
+        for name in self.kinds_:
+            require_column(table, name, where)
+        return pd.DataFrame(
+            {name: _read(table[name], kind, where) for name, kind in self.kinds_.items()}
+        )
 
 
-def _number_rows(numbers: pd.Series[Any], *, in_any_order: bool) -> bool:
-    """Say whether whole numbers rise from row to row, or are all different in any order."""
-    values = numbers.to_numpy(np.float64, na_value=np.nan)
-    steps = np.diff(np.sort(values) if in_any_order else values)
-    return len(steps) > 1 and bool(np.all(steps > 0) and np.all(values % 1 == 0))
+def _kind_of(column: pd.Series[Any]) -> str:
+    """Say whether a column holds numbers, dates or, as anything may be, categories."""
+    if column.dtype.kind in "iuf":
+        return "number"
+    if column.dtype != "category":
+        texts = _given(_texts(column))
+        for kind in _PARSE:
+            if _all_are(kind, texts):
+                return kind
+    return "category"
 
 
-def _category_steps() -> Pipeline:
-    return Pipeline(
-        [
-            ("missing", SimpleImputer(strategy="constant", fill_value="(missing)")),
-            (
-                "one_hot",
-                OneHotEncoder(
-                    handle_unknown="infrequent_if_exist",
-                    max_categories=_MOST_CATEGORIES,
-                    sparse_output=False,
-                ),
-            ),
-        ]
-    )
+def _useless(column: pd.Series[Any], values: pd.Series[Any]) -> str:
+    """Say why a column, given as it is and as it was read, is left out, or give an empty text."""
+    n_given = int(values.notna().sum())
+    if n_given == 0:
+        return "all of its values are missing"
+    if column.dtype.kind == "m":
+        return "it holds durations; give numbers instead"
+    if column.dtype == object and not column.map(pd.api.types.is_hashable).all():
+        return "it holds lists or records; give a column for each entry instead"
+    if values.dtype == "float64":
+        # Where rows lie in order of their classes, their number gives the label away, and a number
+        # of its own finds each row again.
+        in_any_order = bool(_UNNAMED.fullmatch(str(column.name)))
+        steps = np.diff(np.sort(values) if in_any_order else values)
+        rise = len(steps) > 1 and np.all(steps > 0) and np.all(values % 1 == 0)
+        return "it numbers the rows" if rise else ""
+    n_values = values.nunique()
+    if values.dtype == "category" and n_values > max(_MOST_CATEGORIES, n_given / 2):
+        return f"{n_values} different texts in {n_given} rows, so it is a key or free text"
+    return ""
 
 
-def columns_of(encoder: ColumnTransformer) -> tuple[list[str], list[str]]:
-    """Give the numeric and the categorical columns of an encoder."""
-    columns = {name: list(names) for name, _, names in encoder.transformers}
-    return columns["numeric"], columns["categorical"]
-
-
-def as_read(features: pd.DataFrame, encoder: ColumnTransformer, where: str) -> pd.DataFrame:
-    """Give the columns that an encoder reads, in the types it reads them in.
-
-    Raises
-    ------
-    TableError
-        If a column is missing, or a value of a numeric one is infinite or no number.
-    """
-    numeric, categorical = columns_of(encoder)
-    for name in [*numeric, *categorical]:
-        require_column(features, name, where)
-    out = features[[*numeric, *categorical]].copy()
-    for name in numeric:
-        column = out[name]
-        if column.dtype.kind not in "iufb":
-            texts = _given(_texts(column))
-            column = _numbers(texts)
-            _raise_first(texts, texts.notna() & column.isna(), _NO_NUMBER, where)
-        column = column.astype("float64")
-        _raise_first(column, np.isinf(column), "the number is infinite", where)
-        out[name] = column
-    for name in categorical:
-        out[name] = _given(_texts(out[name]))
-    return out
+def _read(column: pd.Series[Any], kind: str, where: str = "") -> pd.Series[Any]:
+    """Give a column in the type of its kind; what cannot be read so is a TableError."""
+    if kind == "number" and column.dtype.kind in "iufb":
+        values = column.astype("float64")
+    else:
+        texts = _given(_texts(column))
+        if kind == "category":  # by its type, or the classifier would read 001 as a number
+            return texts.astype("category")
+        values = _PARSE[kind](texts)
+        _raise_first(texts, texts.notna() & values.isna(), f"{{!r}} is not a {kind}", where)
+    if kind == "number":
+        _raise_first(values, np.isinf(values), "the number is infinite", where)
+    return values
 
 
 def _texts(column: pd.Series[Any]) -> pd.Series[Any]:
@@ -360,24 +352,35 @@ def _given(texts: pd.Series[Any]) -> pd.Series[Any]:
 
 def _numbers(texts: pd.Series[Any]) -> pd.Series[Any]:
     """Give texts as numbers, and NaN where they are none."""
-    return pd.to_numeric(texts, errors="coerce")
+    return pd.to_numeric(texts, errors="coerce").astype("float64")
 
 
-def _are_numbers(texts: pd.Series[Any]) -> bool:
-    """Say whether all texts that are given, of which there are some, are numbers and no codes.
+def _dates(texts: pd.Series[Any]) -> pd.Series[Any]:
+    """Give texts as dates, and NaT where they are none."""
+    texts = texts.where(texts.astype(str).str.match(_DAY))  # pandas knows the date of "today" too
+    dates = pd.to_datetime(texts, format="ISO8601", errors="coerce", utc=True)
+    return dates.dt.tz_localize(None)
+
+
+#: How texts are read as what they may be, in the order in which it is tried.
+_PARSE = {"number": _numbers, "date": _dates}
+
+
+def _all_are(kind: str, texts: pd.Series[Any]) -> bool:
+    """Say whether all texts that are given are numbers, or dates.
 
     Raises
     ------
     TableError
-        If nearly all of many are numbers: the rest are mistakes, which would be categories.
+        If nearly all of many are: taken for categories, they would hide the mistakes in a few.
     """
-    if texts.str.fullmatch(_CODE).any():
+    if kind == "number" and texts.astype(str).str.fullmatch(_CODE).any():
         return False
-    numbers = _numbers(texts)
-    n_given, n_numbers = int(texts.notna().sum()), int(numbers.notna().sum())
-    if n_given > n_numbers >= _MOSTLY * n_given and texts.nunique() > _MOST_CATEGORIES:
-        _raise_first(texts, texts.notna() & numbers.isna(), _NO_NUMBER)
-    return n_given == n_numbers
+    is_one = _PARSE[kind](texts).notna()
+    n_given, n_read = int(texts.notna().sum()), int(is_one.sum())
+    if n_given > n_read >= _MOSTLY * n_given and texts.nunique() > _MOST_CATEGORIES:
+        _raise_first(texts, texts.notna() & ~is_one, f"{{!r}} is not a {kind}")
+    return n_given == n_read
 
 
 def _raise_first(

@@ -97,7 +97,7 @@ def fit(
 ) -> None:
     """Fit a table, and write issues.csv, report.html, model.dsink and metrics.json.
 
-    Numbers and categories are told apart by the columns' contents. Example:
+    Numbers, dates and categories are told apart by the columns' contents. Example:
 
         dsink fit data.csv --label species --id sample --out result
     """
@@ -238,22 +238,22 @@ def _fit(
     table = _tables.read_table(data, [label, *([id_column] if id_column else []), *drop])
     labels = _tables.labels_of(table, label)
     features = table.drop(columns={label, *([id_column] if id_column else []), *drop})
-    encoder, notes = _tables.make_encoder(features)
-    features = _tables.as_read(features, encoder, data.name)
+    reader = _tables.TableReader().fit(features)
+    features = reader.read(features, data.name)
     tested = None
     if test is not None:
         test_table = _tables.read_table(test, [label])
         tested = (
-            _tables.as_read(test_table, encoder, test.name),
+            reader.read(test_table, test.name),
             _tables.labels_as(test_table, label, labels, test.name),
         )
     if not quiet:
-        for note in notes:
+        for note in reader.notes_:
             print(f"note: {note}", file=sys.stderr)
     index = None if id_column is None else _tables.names_of(table, id_column)
     with _new_folder(out, force) as folder:
         return _fit_into(
-            folder, features, labels, encoder, index, tested, folds, seed, quiet, data.name
+            folder, features, labels, reader, index, tested, folds, seed, quiet, data.name
         )
 
 
@@ -261,7 +261,7 @@ def _fit_into(
     folder: Path,
     features: Any,
     labels: Any,
-    encoder: Any,
+    reader: Any,
     index: Any,
     tested: tuple[Any, Any] | None,
     folds: int,
@@ -277,16 +277,15 @@ def _fit_into(
     from .report import write_report
 
     classifier = _make_classifier(cv=folds, random_state=seed, verbose=0 if quiet else 1)
-    model = make_pipeline(encoder, classifier)
     start = time.perf_counter()
     with warnings.catch_warnings(record=True) as caught, _own_mistakes_apart():
         warnings.simplefilter("default")
-        model.fit(features, labels.to_numpy())
+        classifier.fit(features, labels.to_numpy())
     seconds = time.perf_counter() - start
     issues = classifier.label_issues()
     names = pd.RangeIndex(1, len(labels) + 1, name="row") if index is None else pd.Index(index)
     issues.index = names[issues.index]
-    scores = {} if tested is None else _scores(model, *tested)
+    scores = {} if tested is None else _scores(classifier, *tested)
     metrics = {
         "rows": len(labels),
         "features": features.shape[1],
@@ -307,7 +306,7 @@ def _fit_into(
         title=f"Labels of {title}",
         scores=scores or None,
     )
-    save_model(model, folder / "model.dsink")
+    save_model(make_pipeline(reader, classifier), folder / "model.dsink")
     text = json.dumps(metrics, indent=2, ensure_ascii=False)
     (folder / "metrics.json").write_text(text + "\n", encoding="utf-8")
     return metrics
@@ -360,6 +359,7 @@ def _print_result(metrics: dict[str, Any], out: Path) -> None:
 
 def _predict(model: Path, data: Path, out: Path, id_column: str | None, proba: bool) -> int:
     import pandas as pd
+    from sklearn.pipeline import Pipeline
 
     from . import _tables
     from .persistence import load_model
@@ -370,12 +370,12 @@ def _predict(model: Path, data: Path, out: Path, id_column: str | None, proba: b
         raise ValueError(f"{model} is a folder; give its model file, {model / 'model.dsink'}.")
     _check_keeps(out, model, data)
     pipeline = load_model(model)
-    if [name for name, _ in getattr(pipeline, "steps", [])][:1] != ["columntransformer"]:
+    if not (isinstance(pipeline, Pipeline) and isinstance(pipeline[0], _tables.TableReader)):
         raise ValueError(f"{model.name} was not written by dsink fit: use it from Python.")
     table = _tables.read_table(data, [id_column] if id_column else None)
-    features = _tables.as_read(table, pipeline[0], data.name)
-    chances = pipeline.predict_proba(features)
-    classes = pipeline[-1].classes_
+    reader, classifier = pipeline
+    chances = classifier.predict_proba(reader.read(table, data.name))
+    classes = classifier.classes_
     best = chances.argmax(axis=1)
     columns = {"prediction": classes[best], "probability": chances.max(axis=1)}
     if proba:

@@ -15,9 +15,12 @@ import pytest
 from sklearn.datasets import load_iris
 from sklearn.ensemble import ExtraTreesClassifier
 from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
 from typer.testing import CliRunner
 
 from sklearn_dsink import DSinkClassifier, cli
+from sklearn_dsink.inputs import TabularEncoder
+from sklearn_dsink.persistence import load_model
 
 runner = CliRunner()
 FILES = {"issues.csv", "report.html", "model.dsink", "metrics.json"}
@@ -25,7 +28,10 @@ FILES = {"issues.csv", "report.html", "model.dsink", "metrics.json"}
 
 # Small auxiliaries: the command's own work is tested.
 QUICK = partial(
-    DSinkClassifier, ExtraTreesClassifier(40), LogisticRegression(max_iter=2000), tol=1e-2
+    DSinkClassifier,
+    make_pipeline(TabularEncoder(), ExtraTreesClassifier(40)),
+    make_pipeline(TabularEncoder(), LogisticRegression(max_iter=2000)),
+    tol=1e-2,
 )
 
 
@@ -35,7 +41,7 @@ def _quick(monkeypatch):
 
 
 def flowers() -> pd.DataFrame:
-    """Iris with a category, a key, gaps, an empty column, and a few wrong labels."""
+    """Iris with a category, dates, a key, gaps, an empty column, and a few wrong labels."""
     table = load_iris(as_frame=True).frame.rename(columns={"target": "species"})
     table["species"] = np.array(["setosa", "versi,color", "virginica"])[table["species"]]
     table.loc[[3, 60, 110], "species"] = ["virginica", "setosa", "setosa"]
@@ -44,6 +50,7 @@ def flowers() -> pd.DataFrame:
     table.loc[7, "sepal width (cm)"] = np.nan
     table["plant"] = [f"p{i:03d}" for i in range(len(table))]
     table["empty"] = np.nan
+    table["seen"] = pd.date_range("2024-05-01", periods=150)[::-1].strftime("%Y-%m-%d")
     return table
 
 
@@ -74,7 +81,7 @@ def test_fit_then_predict(table_path, tmp_path):
     assert issues["quality"].is_monotonic_increasing
     assert issues.loc[["p003", "p060", "p110"], "is_issue"].sum() >= 2
     metrics = json.loads((out / "metrics.json").read_text())
-    assert (metrics["rows"], metrics["classes"], metrics["features"]) == (150, 3, 5)
+    assert (metrics["rows"], metrics["classes"], metrics["features"]) == (150, 3, 6)
     assert metrics["labels_flagged"] == issues["is_issue"].sum()
     assert metrics["scores"]["accuracy"] > 0.85
     assert "<html" in (out / "report.html").read_text()
@@ -91,9 +98,14 @@ def test_fit_then_predict(table_path, tmp_path):
     assert np.allclose(predictions.filter(like="P(").sum(axis=1), 1)
     assert (predictions["prediction"] == flowers()["species"].to_numpy()).mean() > 0.85
 
+    # From Python, the model reads tables in the same way.
+    model = load_model(out / "model.dsink")
+    assert (model.predict(flowers()) == predictions["prediction"]).all()
+
     # Parquet in and out, columns in another order, a category never seen: the same predictions.
     shuffled = flowers()[["soil", *[c for c in flowers() if c != "soil"]]].drop(columns="species")
     shuffled.loc[0, "soil"] = "peat"
+    shuffled["seen"] = pd.to_datetime(shuffled["seen"])
     shuffled.to_parquet(tmp_path / "new.parquet")
     result = run(
         "predict", out / "model.dsink", tmp_path / "new.parquet", "-o", tmp_path / "p.parquet"
@@ -292,10 +304,10 @@ def test_a_file_of_few_values_is_read_as_the_training_table_was(model_folder, tm
             "predict", model_folder / "model.dsink", tmp_path / name, "--id", "sample",
             "-o", tmp_path / "p.csv",
         )  # fmt: skip
-        found = pd.read_csv(tmp_path / "p.csv", dtype={"sample": str, "prediction": str})
-        predictions.append(found.set_index("sample"))
+        types = {"sample": str, "prediction": str}
+        predictions.append(pd.read_csv(tmp_path / "p.csv", dtype=types).set_index("sample"))
     assert predictions[0].index.tolist() == whole["sample"].tolist()
-    for found in predictions[1:]:
+    for found in predictions[1:]:  # but for the rounding, which goes by how many rows there are
         pd.testing.assert_frame_equal(found, predictions[0].loc[part["sample"]], rtol=1e-9)
 
 

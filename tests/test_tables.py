@@ -8,14 +8,13 @@ import pytest
 
 from sklearn_dsink._tables import (
     TableError,
-    as_read,
-    columns_of,
+    TableReader,
     labels_as,
     labels_of,
-    make_encoder,
     names_of,
     read_table,
 )
+from sklearn_dsink.inputs import TabularEncoder
 
 
 @pytest.fixture
@@ -30,8 +29,7 @@ def written(tmp_path):
 
 
 def read(column: pd.DataFrame, training: pd.DataFrame) -> list[object]:
-    encoder, _ = make_encoder(training)
-    return as_read(column, encoder, "new.csv")["a"].tolist()
+    return TableReader().fit(training).read(column, "new.csv")["a"].tolist()
 
 
 @pytest.mark.parametrize(
@@ -41,11 +39,14 @@ def read(column: pd.DataFrame, training: pd.DataFrame) -> list[object]:
         (["1", "2", "x"], ["1", "2"]),
         (["001", "002", "x"], ["001", "002"]),
         (["001", "002", "010"], ["001", "002"]),
+        (["2020-01-01", "2020-01-02", "soon"], ["2020-01-01", "2020-01-02"]),
+        (["1203-04", "1203-05", "1204-01"], ["1203-04"] * 2),
+        (["today", "now", "now"], ["today", "now"]),
     ],
 )
 def test_categories_stay_as_they_are_written(written, training, new):
     training = written(a=training)
-    assert columns_of(make_encoder(training)[0]) == ([], ["a"])
+    assert TableReader().fit(training).kinds_ == {"a": "category"}
     assert read(written(a=new), training) == new
     given = read(written(a=[*new, None], b="x"), training)
     assert given[:-1] == new
@@ -54,7 +55,7 @@ def test_categories_stay_as_they_are_written(written, training, new):
 
 def test_texts_that_are_all_numbers_are_numbers(written):
     training = written(a=["1", "-2.5", "NA", "1e3", None, "0", "0.5", " 7"])
-    assert columns_of(make_encoder(training)[0]) == (["a"], [])
+    assert TableReader().fit(training).kinds_ == {"a": "number"}
     expected = [1, -2.5, np.nan, 1000, np.nan, 0, 0.5, 7]
     assert np.array_equal(read(training, training), expected, equal_nan=True)
     # Numbers that a new file writes in another way are the same numbers.
@@ -72,9 +73,9 @@ def test_texts_that_are_all_numbers_are_numbers(written):
 
 def test_texts_for_missing_values_are_missing_in_features(written):
     training = written(a=["x", "NA", "None", "y", None], b=["NA", "nan", "", None, "null"])
-    encoder, notes = make_encoder(training)
-    assert notes == ["column 'b' is left out: all of its values are missing"]
-    assert as_read(training, encoder, "t")["a"].isna().tolist() == [False, True, True, False, True]
+    reader = TableReader().fit(training)
+    assert reader.notes_ == ["column 'b' is left out: all of its values are missing"]
+    assert reader.transform(training)["a"].isna().tolist() == [False, True, True, False, True]
 
 
 def test_a_column_that_numbers_the_rows_is_left_out(tmp_path):
@@ -87,24 +88,9 @@ def test_a_column_that_numbers_the_rows_is_left_out(tmp_path):
         ("shuffled.csv", "Unnamed: 0"),
         ("some.parquet", "number"),
     ):
-        encoder, notes = make_encoder(read_table(tmp_path / file))
-        assert columns_of(encoder) == (["size", "step"], [])
-        assert notes == [f"column {name!r} is left out: it numbers the rows"]
-
-
-def test_dates_written_as_texts_are_left_out_as_dates_are(written):
-    training = written(
-        a=["1", "3", "2"],
-        day=["2024-01-02", None, "2024-01-02"],
-        moment=["2024-01-02 10:00", "2024-01-02T11:00:30Z", "2023-12-31"],
-        kind=["2024-01-02", "soon", "2024-01-02"],
-    )
-    encoder, notes = make_encoder(training)
-    assert columns_of(encoder) == (["a"], ["kind"])
-    assert notes == [
-        f"column {name!r} is left out: it holds dates; give numbers instead"
-        for name in ("day", "moment")
-    ]
+        reader = TableReader().fit(read_table(tmp_path / file))
+        assert reader.kinds_ == {"size": "number", "step": "number"}
+        assert reader.notes_ == [f"column {name!r} is left out: it numbers the rows"]
 
 
 def test_an_empty_line_is_a_row(tmp_path):
@@ -135,20 +121,25 @@ def test_parquet_keeps_its_types(tmp_path):
             "count": pd.array([1, None, 3], dtype="Int64"),
             "level": pd.Categorical(["1", "2", "1"]),
             "day": pd.to_datetime(["2020-01-01"] * 3),
+            "took": pd.to_timedelta([1, 2, 4], unit="s"),
         }
     )
     table.to_parquet(tmp_path / "t.parquet")
     table = read_table(tmp_path / "t.parquet")
-    encoder, notes = make_encoder(table)
-    assert columns_of(encoder) == (["count"], ["flag", "gappy", "level"])
-    assert notes == ["column 'day' is left out: it holds dates; give numbers instead"]
-    features = as_read(table, encoder, "t").drop(columns="count").fillna("")
+    reader = TableReader().fit(table)
+    assert reader.kinds_ == {
+        "flag": "category", "gappy": "category", "count": "number", "level": "category",
+        "day": "date",
+    }  # fmt: skip
+    assert reader.notes_ == ["column 'took' is left out: it holds durations; give numbers instead"]
+    features = reader.transform(table)
     assert features["flag"].tolist() == ["True", "False", "True"]
-    assert features["gappy"].tolist() == ["True", "", "False"]
+    assert features["gappy"].fillna("True").tolist() == ["True", "True", "False"]
     assert features["level"].tolist() == ["1", "2", "1"]
     # Integers of which one is missing come as floats, and are the same categories.
-    levels = as_read(table.assign(level=[1.0, np.nan, 2.0]), encoder, "t")["level"]
-    assert levels.fillna("").tolist() == ["1", "", "2"]
+    levels = reader.transform(table.assign(level=[1.0, np.nan, 2.0]))["level"]
+    assert levels[[0, 2]].tolist() == ["1", "2"]
+    assert levels.isna().tolist() == [False, True, False]
 
 
 def test_named_indices_are_columns(tmp_path):
@@ -210,11 +201,43 @@ def test_a_column_of_keys_is_left_out_and_a_code_is_kept():
         {"size": [1.5, np.nan] * 30, "soil": ["clay", "sand", None] * 20, "plant": range(60)}
     ).astype({"plant": str})
     table["plant"] = "p" + table["plant"]
-    encoder, notes = make_encoder(table)
-    assert [note.split("'")[1] for note in notes] == ["plant"]
-    encoded = encoder.fit_transform(as_read(table, encoder, "flowers"))
+    reader = TableReader().fit(table)
+    assert reader.kinds_ == {"size": "number", "soil": "category"}
+    assert [note.split("'")[1] for note in reader.notes_] == ["plant"]
+    encoder = TabularEncoder()
+    encoded = encoder.fit_transform(reader.transform(table))
     assert np.isfinite(encoded).all()
     assert encoded.shape[1] == 1 + 1 + 3  # a number, its gaps, two soils and no soil
+    # Later all may be missing or never seen, and columns lie in another order beside others.
+    new = pd.DataFrame({"more": 1, "soil": ["peat", None], "size": [None, "2"]}, index=[5, 5])
+    assert np.isfinite(encoder.transform(reader.transform(new))).all()
+    new = pd.DataFrame({"soil": [None], "size": [None]})
+    assert np.isfinite(encoder.transform(reader.transform(new))).all()
+
+
+def test_dates_are_read_alike_from_texts_and_times(written):
+    days = pd.date_range("2024-02-25", periods=60, freq="7h")
+    training = written(a=[None, *days.strftime("%Y-%m-%d %H:%M")])
+    reader = TableReader().fit(training)
+    assert reader.kinds_ == {"a": "date"}
+    read = reader.transform(training)
+    assert read["a"][0] is pd.NaT
+    assert read["a"][1:].tolist() == days.tolist()
+    for zone in (None, "UTC", "Europe/Berlin"):
+        times = days.tz_localize("UTC").tz_convert(zone)
+        for column in (times, times.astype(object), times.astype(str)):
+            again = reader.transform(pd.DataFrame({"a": column}))["a"]
+            assert again.dtype == read["a"].dtype
+            assert again.tolist() == days.tolist()
+    later = reader.transform(written(a=["2031-05-05T01:30:00+02:00", "NA"]))["a"]
+    assert later.tolist() == [pd.Timestamp("2031-05-04 23:30"), pd.NaT]
+    for wrong in ("05/06/2024", "2024-02-30", "20240229", "today"):
+        with pytest.raises(TableError, match=f"t: column 'a', row 2: '{wrong}' is not a date"):
+            reader.read(written(a=["2024-02-29", wrong]), "t")
+    # One among many is a mistake in training as well.
+    mistake = written(a=[*days.strftime("%Y-%m-%d %H:%M"), "soon"])
+    with pytest.raises(TableError, match="column 'a', row 61: 'soon' is not a date"):
+        TableReader().fit(mistake)
 
 
 def test_labels_of_whole_floats_are_whole_numbers():
