@@ -174,15 +174,21 @@ def _hash(name: str, value: Any) -> str:
 def _features(X: Any) -> Any:
     """Values of X, whatever their layout in memory, in parts that need no second copy of it."""
     if is_frame(X):
-        columns = {name: np.asarray(X[name]) for name in X.columns}
         return [
-            (str(name), str(values.dtype), pd.util.hash_array(values))
-            for name, values in columns.items()
+            (str(name), _column_type(X[name].dtype), pd.util.hash_array(np.asarray(X[name])))
+            for name in X.columns
         ]
     if sparse.issparse(X):
         return X.shape, X.data, X.indices, X.indptr
     rows = gen_batches(len(X), _BLOCK_ROWS)
     return [_Hasher().hash(np.ascontiguousarray(X[part])) for part in rows]
+
+
+def _column_type(dtype: Any) -> Any:
+    """Type of a column, with all that the codes of its categories depend on."""
+    if isinstance(dtype, pd.CategoricalDtype):
+        return "category", list(dtype.categories), dtype.ordered
+    return str(dtype)
 
 
 def _auxiliary(name: str, estimator: Any, X: Any, classes: npt.NDArray[Any]) -> Any:

@@ -47,6 +47,15 @@ def changed(frame, name, value):
     return frame.assign(**{name: [*frame[name][:2], value]}).astype({name: frame[name].dtype})
 
 
+def with_kind(dtype):
+    # By way of text, for pandas takes categories in another order for the same type.
+    return table().astype({"kind": str}).astype({"kind": dtype})
+
+
+def enum(*categories):
+    return pl.from_pandas(table()).with_columns(pl.col("kind").cast(pl.Enum(categories)))
+
+
 def test_the_layout_of_the_rows_does_not_matter(tmp_path):
     np.save(tmp_path / "X.npy", VALUES)
     for other in (
@@ -70,6 +79,11 @@ def test_the_layout_of_the_rows_does_not_matter(tmp_path):
         (table(), changed(table(), "kind", "y")),
         (table(), changed(table(), "day", pd.Timestamp("2024-01-03"))),
         (table(), changed(table(), "number", 7.0)),
+        (table(), table().astype({"number": "Float64"})),
+        (table(), with_kind(pd.CategoricalDtype(["y", "x"]))),
+        (table(), with_kind(pd.CategoricalDtype(["x", "y", "z"]))),
+        (table(), with_kind(pd.CategoricalDtype(["x", "y"], ordered=True))),
+        (enum("x", "y"), enum("y", "x")),
         (table(), table().rename(columns={"number": "amount"})),
         (table(), table()[["kind", "text", "day", "number"]]),
         (pl.from_pandas(table()), pl.from_pandas(changed(table(), "text", "d"))),
