@@ -15,7 +15,7 @@ import os
 import pickle
 import shutil
 from collections import Counter, OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from dataclasses import replace
 from importlib.util import find_spec
@@ -38,6 +38,7 @@ from .persistence import load_model, write_model
 _FINGERPRINT, _TARGET, _FIT = "fingerprint.json", "target.pt", "fit-"
 # What readers raise, each in its own way, when a file is cut short or is no such file.
 _DAMAGE = (RuntimeError, ValueError, LookupError, EOFError, OSError, pickle.UnpicklingError)
+_ARRAY = "numpy.ndarray"
 _PLAIN = (bool, int, float, str, torch.Tensor, torch.nn.Parameter, type(None))
 
 
@@ -204,11 +205,11 @@ def _types_of(estimator: Any) -> tuple[str, ...]:
 class TargetKeeper(Callback):
     """Keep the target after each epoch, and put it back.
 
-    Modules, criterion, optimizers, the scale of float16's loss, history and the states of the
-    random generators are kept, of each callback the attributes ending in ``_`` that are numbers,
-    text, tensors or collections of these, and the ``state_dict()`` of those that have one.
-    Surrogate rows are not: the weights and the potentials from which they were last renewed give
-    the same rows again.
+    Modules, criterion, which of their parameters are frozen, optimizers, the scale of float16's
+    loss, history and the states of the random generators are kept, of each callback the attributes
+    ending in ``_`` that are numbers, text, arrays, tensors or collections of these, and the
+    ``state_dict()`` of those that have one.  Surrogate rows are not: the weights and the
+    potentials from which they were last renewed give the same rows again.
 
     Parameters
     ----------
@@ -222,6 +223,7 @@ class TargetKeeper(Callback):
         self.path = path
         self.labeler = labeler
         self._renewal: dict[str, Any] | None = None
+        self._modules: dict[str, Any] = {}
         self._generators: dict[str, Any] | None = None
 
     def restore(self, net: Any, renewal: Any) -> int:
@@ -254,6 +256,8 @@ class TargetKeeper(Callback):
             self.labeler.result = replace(self.labeler.result, potentials=potentials)
             renewal.update(net)
         load_states(net, kept["modules"])
+        for name, parameter in _parameters(net):
+            parameter.requires_grad_(name not in kept["frozen"])
         load_states(net, kept["optimizers"])
         for row in history:
             net.history.append({**row, "batches": []})
@@ -272,16 +276,20 @@ class TargetKeeper(Callback):
             set_generator_states(self._generators)
             self._generators = None
 
+    def before_renewal(self, net: Any) -> None:
+        """Note the weights that a renewal is about to read; callbacks after it may change them."""
+        self._modules = deepcopy(states(net, net._modules + net._criteria))
+
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
         """Keep the net as the epoch, all other callbacks included, has left it."""
-        modules = states(net, net._modules + net._criteria)
         if self.labeler.result.potentials is not self._potentials:
             self._renewal = {
-                "modules": deepcopy(modules),
+                "modules": self._modules,
                 "potentials": torch.as_tensor(self._potentials),
             }
         kept = {
-            "modules": modules,
+            "modules": states(net, net._modules + net._criteria),
+            "frozen": [name for name, part in _parameters(net) if not part.requires_grad],
             "optimizers": states(net, steppers(net)),
             "renewal": self._renewal,
             "history": [
@@ -290,7 +298,7 @@ class TargetKeeper(Callback):
             "callbacks": {name: _callback_state(callback) for name, callback in net.callbacks_},
             "generators": generator_states(),
         }
-        for part in ("optimizers", "history"):
+        for part in ("modules", "optimizers", "history", "callbacks"):
             if not _is_plain(kept[part]):
                 raise ValueError(
                     f"target: after epoch {len(net.history)} its {part} hold more than numbers, "
@@ -304,7 +312,7 @@ class TargetKeeper(Callback):
 
 
 class EpochOpening(Callback):
-    """Open each epoch for a `TargetKeeper`, which itself comes last, before all other callbacks.
+    """Before all other callbacks, tell a `TargetKeeper`, which itself comes last, of each epoch.
 
     Parameters
     ----------
@@ -319,25 +327,47 @@ class EpochOpening(Callback):
         """Pass the word on."""
         self.keeper.begin_epoch()
 
+    def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
+        """Pass the word on."""
+        self.keeper.before_renewal(net)
+
+
+def _parameters(net: Any) -> Iterator[tuple[str, torch.nn.Parameter]]:
+    for part in net._modules + net._criteria:
+        yield from getattr(net, f"{part}_").named_parameters(prefix=part)
+
 
 def _callback_state(callback: Any) -> dict[str, Any]:
     """Fitted attributes that need no pickle; state of schedulers under their own word for it."""
     state = {}
     for name, value in vars(callback).items():
         if name.endswith("_") and not isinstance(value, type):
-            state_dict = getattr(value, "state_dict", None)
-            kept = _plain(value) if state_dict is None else {"state_dict": state_dict()}
-            if _is_plain(kept):
-                state[name] = kept
+            if hasattr(value, "state_dict"):  # what is not plain in it is refused
+                parts = value.state_dict().items()
+                state[name] = {"state_dict": {key: _packed(part) for key, part in parts}}
+            elif _is_plain(_packed(value)):
+                state[name] = _packed(value)
     return state
 
 
 def _load_callback(callback: Any, state: Mapping[str, Any]) -> None:
     for name, value in state.items():
         if isinstance(value, dict) and set(value) == {"state_dict"}:
-            getattr(callback, name).load_state_dict(value["state_dict"])
+            parts = value["state_dict"].items()
+            getattr(callback, name).load_state_dict({key: _unpacked(part) for key, part in parts})
         else:
-            setattr(callback, name, value)
+            setattr(callback, name, _unpacked(value))
+
+
+def _packed(value: Any) -> Any:
+    """Exchange an array of numbers for a tensor that says so."""
+    if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
+        return {_ARRAY: torch.from_numpy(value.copy())}
+    return _plain(value)
+
+
+def _unpacked(value: Any) -> Any:
+    return value[_ARRAY].numpy() if isinstance(value, dict) and set(value) == {_ARRAY} else value
 
 
 def _plain(value: Any) -> Any:

@@ -38,6 +38,8 @@ from .nets import TabularNet, few_threads
 Renewal = Callable[[Any], tuple[FloatArray, dict[str, float]]]
 
 _TINY = torch.finfo(torch.float32).tiny
+# Begins the names of our callbacks; a user's of the same name would be taken for it.
+_OURS = "sklearn_dsink."
 # How far the sum of a row may be from 1, computed in half precision by many classes.
 _NO_PROBA = 0.05
 
@@ -331,15 +333,15 @@ def _train(
     score_by_labels(net)
     own_callbacks = list(net.callbacks_)
     if renewal is not None:  # first, so that the others find its figures in the history
-        net.callbacks_.insert(0, ("renewal", renewal))
-    net.callbacks_.insert(0, ("loss_epochs", LossEpochs()))
-    net.callbacks_.append(("progress", progress))
+        net.callbacks_.insert(0, (f"{_OURS}renewal", renewal))
+    net.callbacks_.insert(0, (f"{_OURS}loss_epochs", LossEpochs()))
+    net.callbacks_.append((f"{_OURS}progress", progress))
     n_done = 0
     if keeper is None:
         net.notify("on_train_begin", X=X, y=target)
     else:
-        net.callbacks_.insert(0, ("opening", EpochOpening(keeper)))
-        net.callbacks_.append(("keeper", keeper))
+        net.callbacks_.insert(0, (f"{_OURS}opening", EpochOpening(keeper)))
+        net.callbacks_.append((f"{_OURS}keeper", keeper))
         net.notify("on_train_begin", X=X, y=target)
         n_done = keeper.restore(net, renewal)
         progress.progress_.skip(n_done)

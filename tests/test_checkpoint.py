@@ -19,14 +19,14 @@ import pandas as pd
 import pytest
 import torch
 from _interrupted import N_EPOCHS, N_FITS, PAUSE, LoggedBayes, X, Y, classifier
-from _quick import quick, tiny_net
+from _quick import TinyModule, quick, tiny_net
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
 from skorch import NeuralNetClassifier
-from skorch.callbacks import EarlyStopping, LRScheduler
+from skorch.callbacks import EarlyStopping, Freezer, LRScheduler
 from skorch.dataset import ValidSplit
 from torch import nn
 
@@ -208,6 +208,48 @@ def test_a_net_of_the_users_goes_on_with_its_callbacks(
     assert_same(quick(**settings, checkpoint_dir=tmp_path / "c").fit(X, Y), whole)
 
 
+class Clip(_interrupted.Pause):
+    """Change the weights at an epoch's end, when labels have been renewed from those before."""
+
+    def on_epoch_end(self, net, **kwargs):
+        with torch.no_grad():
+            for weight in net.module_.parameters():
+                weight.clamp_(-0.2, 0.2)
+
+
+class OwnRate(_interrupted.Pause):
+    """Set a learning rate by an array of its own."""
+
+    def initialize(self):
+        self.n_epochs_ = np.zeros(1)
+        return self
+
+    def on_epoch_begin(self, net, **kwargs):
+        self.n_epochs_ = self.n_epochs_ + 1
+        net.optimizer_.param_groups[0]["lr"] = 0.02 / float(self.n_epochs_[0])
+
+
+@pytest.mark.parametrize(
+    "callback",
+    [
+        LRScheduler(),  # its state holds arrays
+        Freezer("layers.0.*"),
+        Clip(),
+        OwnRate(),
+        ("renewal", LRScheduler("ExponentialLR", gamma=0.5)),
+    ],
+    ids=["arrays", "frozen layer", "clipped weights", "array", "named as ours"],
+)
+def test_what_callbacks_do_goes_on(tmp_path, monkeypatch, callback):
+    settings = {"target": tiny_net(max_epochs=6, callbacks=[callback])}
+    whole = quick(**settings).fit(X, Y)
+    with monkeypatch.context() as patch:
+        interrupt_at_write(patch, 4)
+        with pytest.raises(KeyboardInterrupt):
+            quick(**settings, checkpoint_dir=tmp_path / "c").fit(X, Y)
+    assert_same(quick(**settings, checkpoint_dir=tmp_path / "c").fit(X, Y), whole)
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("optimizer", [torch.optim.SGD, torch.optim.Adam])
 def test_a_target_on_a_gpu_goes_on(tmp_path, monkeypatch, optimizer):
@@ -372,9 +414,36 @@ class Untidy(_interrupted.Pause):
         net.history.record("whole", np.zeros(2))
 
 
-def test_a_history_without_a_safe_form_is_refused_after_the_first_epoch(tmp_path):
-    net = tiny_net(callbacks=[Untidy()])
-    with pytest.raises(ValueError, match="after epoch 1 its history hold more than numbers"):
+class OpaqueState(_interrupted.Pause):
+    """A callback whose state only a pickle could keep."""
+
+    def state_dict(self):
+        return {"key": memoryview(b"")}
+
+    def on_train_begin(self, net, **kwargs):
+        self.state_ = self
+
+
+class OpaqueModule(TinyModule):
+    """A module with more in its state than tensors."""
+
+    def get_extra_state(self):
+        return np.zeros(1)
+
+    def set_extra_state(self, state):
+        pass
+
+
+@pytest.mark.parametrize(
+    "part, net",
+    [
+        ("history", tiny_net(callbacks=[Untidy()])),
+        ("callbacks", tiny_net(callbacks=[OpaqueState()])),
+        ("modules", tiny_net().set_params(module=OpaqueModule)),
+    ],
+)
+def test_what_has_no_safe_form_is_refused_after_the_first_epoch(tmp_path, part, net):
+    with pytest.raises(ValueError, match=f"after epoch 1 its {part} hold more than numbers"):
         quick(target=net, checkpoint_dir=tmp_path).fit(X, Y)
 
 
