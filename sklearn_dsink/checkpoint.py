@@ -2,13 +2,15 @@
 
 A fit is a chain of steps that its data, settings and seed decide.  Only what takes long is kept:
 the result of each auxiliary fit, and the target after each epoch.  All else is computed again, to
-the same numbers.  Every file is written whole or not at all, and reading one runs no code: arrays
-are .npy files without pickles, models are those of :mod:`sklearn_dsink.persistence`, and the
-target's state is read by ``torch.load(weights_only=True)``.
+the same numbers.  Every file is written whole or not at all, ends in the SHA-256 of what it holds,
+and reading one runs no code: arrays are .npy files without pickles, models are those of
+:mod:`sklearn_dsink.persistence`, and the target's state is read by
+``torch.load(weights_only=True)``.
 """
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
@@ -16,6 +18,7 @@ import pickle
 import shutil
 from collections import Counter, OrderedDict
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import replace
 from importlib.util import find_spec
@@ -36,8 +39,9 @@ from .nets import plain_history
 from .persistence import load_model, write_model
 
 _FINGERPRINT, _TARGET, _FIT = "fingerprint.json", "target.pt", "fit-"
-# What readers raise, each in its own way, when a file is cut short or is no such file.
+# What readers raise, each in its own way, of a file that is whole but of another kind.
 _DAMAGE = (RuntimeError, ValueError, LookupError, EOFError, OSError, pickle.UnpicklingError)
+_DIGEST_SIZE = hashlib.sha256().digest_size
 _ARRAY = "numpy.ndarray"
 _PLAIN = (bool, int, float, str, torch.Tensor, torch.nn.Parameter, type(None))
 
@@ -95,7 +99,7 @@ class Checkpoint:
             return
         try:
             other = differences(json.loads(path.read_text(encoding="utf-8")), fingerprint)
-        except (ValueError, AttributeError) as error:
+        except (ValueError, AttributeError, TypeError) as error:
             raise ValueError(f"{path} is damaged ({error}). Delete its folder.") from error
         if other:
             raise ValueError(
@@ -143,11 +147,11 @@ def write_result(place: Path, result: Any, template: Any) -> str:
         Empty, or why the model cannot be kept: something in it has no safe form on disk.
     """
     if isinstance(result, np.ndarray):
-        with replacing(place.with_suffix(".npy")) as temporary:
+        with _sealing(place.with_suffix(".npy")) as temporary:
             np.save(temporary, result, allow_pickle=False)
         return ""
     try:
-        with replacing(place.with_suffix(".dsink")) as temporary:
+        with _sealing(place.with_suffix(".dsink")) as temporary:
             foreign = {*write_model(result, temporary)} - {*_types_of(template)}
             if foreign:
                 raise ValueError(f"it holds the types {', '.join(sorted(foreign))}")
@@ -177,12 +181,34 @@ def read_result(place: Path, template: Any) -> Any:
         If the file is damaged.
     """
     array, model = place.with_suffix(".npy"), place.with_suffix(".dsink")
+    path = array if array.exists() else model
+    if not path.exists():
+        return None
     try:
-        if array.exists():
-            return np.load(array, allow_pickle=False)
-        return load_model(model, trusted=_types_of(template)) if model.exists() else None
-    except (ValueError, EOFError) as error:
-        raise _damaged(array if array.exists() else model, error) from error
+        data = _unsealed(path)
+        if path == array:
+            return np.load(data, allow_pickle=False)
+        return load_model(model, trusted=_types_of(template))
+    except _DAMAGE as error:
+        raise _damaged(path, error) from error
+
+
+@contextmanager
+def _sealing(path: Path) -> Iterator[Path]:
+    """Let a file be written, whole or not at all, and add its SHA-256, which readers pass over."""
+    with replacing(path) as temporary:
+        yield temporary
+        digest = hashlib.sha256(temporary.read_bytes()).digest()
+        with temporary.open("ab") as file:
+            file.write(digest)
+
+
+def _unsealed(path: Path) -> io.BytesIO:
+    """Read what `_sealing` wrote; raise ValueError if it is not that any more."""
+    data = path.read_bytes()
+    if hashlib.sha256(data[:-_DIGEST_SIZE]).digest() != data[-_DIGEST_SIZE:]:
+        raise ValueError("its SHA-256 has changed")
+    return io.BytesIO(data[:-_DIGEST_SIZE])
 
 
 def _damaged(path: Path, error: Exception) -> ValueError:
@@ -243,9 +269,8 @@ class TargetKeeper(Callback):
         """
         if not self.path.exists():
             return 0
-        data = io.BytesIO(self.path.read_bytes())
         try:
-            kept = torch.load(data, map_location="cpu", weights_only=True)
+            kept = torch.load(_unsealed(self.path), map_location="cpu", weights_only=True)
             history = kept["history"]
         except _DAMAGE as error:
             raise _damaged(self.path, error) from error
@@ -307,7 +332,7 @@ class TargetKeeper(Callback):
                 )
         data = io.BytesIO()  # of a full disk, torch itself would say "unexpected pos"
         torch.save(kept, data)
-        with replacing(self.path) as temporary:
+        with _sealing(self.path) as temporary:
             temporary.write_bytes(data.getbuffer())
 
 

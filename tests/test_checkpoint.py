@@ -332,6 +332,17 @@ def test_a_seed_is_needed(tmp_path, random_state):
     assert not (tmp_path / "c").exists()
 
 
+@pytest.mark.parametrize("name", ["fit-1-000.dsink", "fit-1-001.npy", "target.pt"])
+def test_any_changed_byte_is_seen(tmp_path, name):
+    quick(checkpoint_dir=tmp_path).fit(X, Y)
+    path = tmp_path / name
+    data = path.read_bytes()
+    for place in np.linspace(0, len(data) - 1, 15, dtype=int):
+        path.write_bytes(data[:place] + bytes([data[place] ^ 0x40]) + data[place + 1 :])
+        with pytest.raises(ValueError, match=f"{name} is damaged .* Delete this file"):
+            quick(checkpoint_dir=tmp_path).fit(X, Y)
+
+
 @pytest.mark.parametrize("share", [0.0, 0.5, 0.99])
 @pytest.mark.parametrize("name", ["fit-1-000.dsink", "fit-1-001.npy", "target.pt"])
 def test_a_truncated_file_is_named_and_can_be_deleted(tmp_path, name, share):
@@ -344,10 +355,11 @@ def test_a_truncated_file_is_named_and_can_be_deleted(tmp_path, name, share):
     assert_same(quick(checkpoint_dir=tmp_path).fit(X, Y), first)
 
 
-def test_a_truncated_fingerprint_is_refused(tmp_path):
+@pytest.mark.parametrize("change", [lambda text: text[:50], lambda text: "null"])
+def test_a_damaged_fingerprint_is_refused(tmp_path, change):
     quick(checkpoint_dir=tmp_path).fit(X, Y)
     path = tmp_path / "fingerprint.json"
-    path.write_text(path.read_text()[:50])
+    path.write_text(change(path.read_text()))
     with pytest.raises(ValueError, match=r"fingerprint\.json is damaged"):
         quick(checkpoint_dir=tmp_path).fit(X, Y)
     path.unlink()
@@ -365,13 +377,13 @@ class Bomb:
 @pytest.mark.parametrize("name", ["fit-1-000.dsink", "fit-1-001.npy", "target.pt"])
 def test_no_file_of_a_checkpoint_runs_code(tmp_path, fit_log, name):
     quick(checkpoint_dir=tmp_path).fit(X, Y)
-    path = tmp_path / name
-    if path.suffix == ".npy":
-        np.save(path, np.array([Bomb()], dtype=object))
-    elif path.suffix == ".pt":
-        torch.save({"history": Bomb()}, path)
-    else:
-        path.write_bytes(pickle.dumps(Bomb()))
+    with checkpoint._sealing(tmp_path / name) as path:
+        if path.suffix == ".npy":
+            np.save(path, np.array([Bomb()], dtype=object))
+        elif path.suffix == ".pt":
+            torch.save({"history": Bomb()}, path)
+        else:
+            path.write_bytes(pickle.dumps(Bomb()))
     with pytest.raises(ValueError, match=f"{name} is damaged"):
         quick(checkpoint_dir=tmp_path).fit(X, Y)
     assert not Path(f"{fit_log}.exploded").exists()
