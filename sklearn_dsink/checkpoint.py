@@ -78,7 +78,7 @@ class Checkpoint:
             raise ImportError(
                 "checkpoint_dir needs skops and safetensors: pip install skops safetensors."
             )
-        self.folder = Path(folder)
+        self.folder = Path(folder).absolute()  # workers may be in another directory
         self.folder.mkdir(parents=True, exist_ok=True)
         self._compare(dict(fingerprint))
         for name in (_FINGERPRINT, _FIT, _TARGET):  # what a killed fit had only begun to write
@@ -160,6 +160,11 @@ def write_result(place: Path, result: Any, template: Any) -> str:
     return ""
 
 
+def is_kept(place: Path) -> bool:
+    """Whether `write_result` has kept something there."""
+    return any(place.with_suffix(suffix).exists() for suffix in (".npy", ".dsink"))
+
+
 def read_result(place: Path, template: Any) -> Any:
     """Read what `write_result` kept.
 
@@ -172,8 +177,7 @@ def read_result(place: Path, template: Any) -> Any:
 
     Returns
     -------
-    result : ndarray, estimator or None
-        None where nothing is kept.
+    result : ndarray or estimator
 
     Raises
     ------
@@ -182,8 +186,6 @@ def read_result(place: Path, template: Any) -> Any:
     """
     array, model = place.with_suffix(".npy"), place.with_suffix(".dsink")
     path = array if array.exists() else model
-    if not path.exists():
-        return None
     try:
         data = _unsealed(path)
         if path == array:

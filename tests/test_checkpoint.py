@@ -286,6 +286,40 @@ def test_fits_in_other_processes_are_kept_by_them(unbroken, tmp_path, fit_log):
     assert taken_log(fit_log) == 0
 
 
+SCRIPT = """
+import sys, warnings
+from _interrupted import LoggedBayes, X, Y, classifier
+
+class Mine(LoggedBayes):
+    pass
+
+if __name__ == "__main__":
+    warnings.simplefilter("error")
+    classifier("c", noise_aux=Mine(), n_jobs=int(sys.argv[1])).fit(X, Y)
+"""
+
+
+def test_a_script_goes_on_with_its_own_classes_in_any_number_of_processes(tmp_path, fit_log):
+    (tmp_path / "script.py").write_text(SCRIPT)
+    paths = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+    for n_jobs, n_fits in ((2, N_FITS), (1, 0), (2, 0)):
+        subprocess.run(
+            [sys.executable, "script.py", str(n_jobs)],
+            env={**os.environ, "PYTHONPATH": paths},
+            cwd=tmp_path,
+            check=True,
+        )
+        assert taken_log(fit_log) == n_fits
+
+
+def test_workers_find_a_folder_named_from_here(tmp_path, monkeypatch, unbroken):
+    for place in ("a", "b"):  # joblib's workers, if they live still, are in the first
+        (tmp_path / place).mkdir()
+        monkeypatch.chdir(tmp_path / place)
+        assert_same(classifier("c", n_jobs=2).fit(X, Y), unbroken)
+        assert kept_fits(tmp_path / place / "c") == N_FITS
+
+
 @pytest.mark.parametrize(
     "name, change",
     [
