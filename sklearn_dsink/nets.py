@@ -8,6 +8,7 @@ side is in :mod:`sklearn_dsink.net_classifier`.
 from __future__ import annotations
 
 import math
+import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -467,6 +468,15 @@ class _Inside:
 
 # torch keeps the number both for the process and for each of its threads.
 _INSIDE = _Inside()
+
+
+def _nobody_inside() -> None:
+    """Let a forked process begin with none of the threads that were inside."""
+    _INSIDE.lock, _INSIDE.count = threading.Lock(), 0
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which forks nothing
+    os.register_at_fork(after_in_child=_nobody_inside)
 
 
 def _float_row(values: npt.ArrayLike | None, size: int, default: float) -> torch.Tensor:

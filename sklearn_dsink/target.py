@@ -19,7 +19,9 @@ import torch
 from skorch import NeuralNetClassifier
 from skorch.callbacks import Callback
 from skorch.dataset import get_len
+from skorch.utils import to_device
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from ._arrays import FloatArray
 from ._interrupts import ended_by_callbacks
@@ -289,8 +291,12 @@ def log_probabilities(
 
 def _outputs(net: NeuralNetClassifier, X: Any) -> Iterator[Any]:
     """Give the outputs batch by batch, and say what to do where memory is short."""
+    batches = net.get_iterator(net.get_dataset(X), training=False)
+    if isinstance(batches, DataLoader) and batches.generator is None:
+        batches.generator = torch.Generator()  # it draws, and not from the global one then
     try:
-        yield from net.forward_iter(X, training=False)
+        for batch in batches:
+            yield to_device(net.evaluation_step(batch, training=False), "cpu")
     except torch.cuda.OutOfMemoryError as error:
         raise ValueError(
             f"target: device={net.device!r} is out of memory when it predicts: {error}. Lower the "
