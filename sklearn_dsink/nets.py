@@ -156,6 +156,7 @@ class TabularNet(nn.Module):
             self.head = CosineHead(width, n_classes, head_scale)
         else:
             raise ValueError(f"head must be 'linear' or 'cosine', got {head!r}.")
+        self.float()  # as the inputs are, whatever torch's default dtype is
 
     def features(self, X: torch.Tensor) -> torch.Tensor:
         """Return what the head classifies, shape (n_samples, last hidden size)."""

@@ -293,8 +293,8 @@ def _read(path: Path) -> tuple[bytes, bytes]:
             f"{path} is a folder: give the model file itself, such as {path / 'model.dsink'}."
         )
     names = {_HEADER, _STRUCTURE, _TENSORS}
+    parts, header = None, None
     with path.open("rb") as file, _named_if_damaged(path):
-        parts, header = None, None
         if zipfile.is_zipfile(file):
             with zipfile.ZipFile(file) as archive:
                 parts = {name: archive.read(name) for name in names & {*archive.namelist()}}
@@ -303,9 +303,9 @@ def _read(path: Path) -> tuple[bytes, bytes]:
         raise ValueError(f"{path.name} is no model file of sklearn_dsink, or it is cut short.")
     if parts.keys() < names:
         raise ValueError(f"{path.name} is a zip file, but no model that sklearn_dsink saved.")
-    ours = isinstance(header, dict) and header.get("format") == _FORMAT
-    version = header.get("version") if ours else None
-    if not isinstance(version, int) or version > _VERSION:
+    facts = header if isinstance(header, dict) else {}
+    version = facts.get("version")
+    if facts.get("format") != _FORMAT or not isinstance(version, int) or version > _VERSION:
         raise ValueError(
             f"{path.name} says {header!r}, and this release reads {_FORMAT!r} up to version "
             f"{_VERSION}: update sklearn-dsink."
