@@ -299,10 +299,11 @@ def test_a_file_of_few_values_is_read_as_the_training_table_was(model_folder, tm
             "predict", model_folder / "model.dsink", tmp_path / name, "--id", "sample",
             "-o", tmp_path / "p.csv",
         )  # fmt: skip
-        predictions.append(pd.read_csv(tmp_path / "p.csv", dtype=str).set_index("sample"))
+        table = pd.read_csv(tmp_path / "p.csv", dtype=str).set_index("sample")
+        predictions.append(table.astype({"probability": float}))
     assert predictions[0].index.tolist() == whole["sample"].tolist()
-    for found in predictions[1:]:
-        assert found.equals(predictions[0].loc[part["sample"]])
+    for found in predictions[1:]:  # the last digits may depend on how many rows there are
+        pd.testing.assert_frame_equal(found, predictions[0].loc[part["sample"]])
 
 
 def test_names_of_rows_are_written_as_they_stand(model_folder, tmp_path):
