@@ -18,7 +18,7 @@ from sklearn.utils import _safe_indexing, gen_batches
 from skorch import NeuralNetClassifier
 
 from ._columns import is_frame
-from .auxiliaries import is_frozen
+from .auxiliaries import corrected_by, is_frozen
 from .probabilities import predict_aligned
 
 # Parameters that leave a fit as it is: they act on predictions, on its speed, or on what is kept.
@@ -75,8 +75,8 @@ def take_fingerprint(
     Parameters
     ----------
     parameters : mapping
-        Parameters of the classifier.  Estimators count unfitted, a frozen one by what it predicts;
-        classes and functions count by name, not by their code.
+        Parameters of the classifier.  Estimators count unfitted, a frozen one, also one that is
+        corrected, by what it predicts; classes and functions count by name, not by their code.
     X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
         Checked features.
     codes : ndarray of shape (n_samples,)
@@ -162,7 +162,7 @@ def require_same(first: Mapping[str, str], second: Mapping[str, str]) -> None:
 def _hash(name: str, value: Any) -> str:
     try:
         digest: str = _Hasher().hash(value)
-    except (pickle.PicklingError, AttributeError, TypeError) as error:
+    except (pickle.PicklingError, AttributeError, TypeError, ValueError) as error:
         raise ValueError(
             f"{name} cannot be compared with that of another fit ({error}). Define its functions "
             "and classes at the top of a module; a lambda or a local class has no name to know "
@@ -174,10 +174,9 @@ def _hash(name: str, value: Any) -> str:
 def _features(X: Any) -> Any:
     """Values of X, whatever their layout in memory, in parts that need no second copy of it."""
     if is_frame(X):
-        columns = {name: np.asarray(X[name]) for name in X.columns}
         return [
-            (str(name), str(values.dtype), pd.util.hash_array(values))
-            for name, values in columns.items()
+            (str(name), _column_type(X[name].dtype), pd.util.hash_array(np.asarray(X[name])))
+            for name in X.columns
         ]
     if sparse.issparse(X):
         return X.shape, X.data, X.indices, X.indptr
@@ -185,7 +184,17 @@ def _features(X: Any) -> Any:
     return [_Hasher().hash(np.ascontiguousarray(X[part])) for part in rows]
 
 
+def _column_type(dtype: Any) -> Any:
+    """Type of a column, with all that the codes of its categories depend on."""
+    if isinstance(dtype, pd.CategoricalDtype):
+        return "category", list(dtype.categories), dtype.ordered
+    return str(dtype)
+
+
 def _auxiliary(name: str, estimator: Any, X: Any, classes: npt.NDArray[Any]) -> Any:
+    if is_frozen(corrected_by(estimator)):
+        inner = _auxiliary(name, corrected_by(estimator), X, classes)
+        return clone(estimator).set_params(estimator=None), inner
     if not is_frozen(estimator):
         return clone(estimator)
     some = np.arange(0, X.shape[0], max(1, X.shape[0] // _FROZEN_ROWS))

@@ -17,6 +17,13 @@ def states(net: Any, names: list[str]) -> dict[str, Any]:
     return {name: getattr(net, f"{name.rstrip('_')}_").state_dict() for name in names}
 
 
+def renew_optimizers(net: Any) -> None:
+    """Make the optimizers of a copied net anew, in their states: copies of LBFGS lack a part."""
+    kept = states(net, net._optimizers)
+    net.initialize_optimizer()
+    load_states(net, kept)
+
+
 def load_states(net: Any, states: Mapping[str, Any]) -> None:
     """Put states back into the parts that they are of."""
     for name, state in states.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -14,6 +15,16 @@ from joblib.parallel import get_active_backend
 
 # The generators are one per process: two threads inside the block would draw from each other's.
 _GENERATORS = threading.RLock()
+
+
+def _renew_lock() -> None:
+    """Let a forked process begin free: the thread that held the lock is not in it."""
+    global _GENERATORS
+    _GENERATORS = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which forks nothing
+    os.register_at_fork(after_in_child=_renew_lock)
 
 
 @contextmanager

@@ -167,13 +167,13 @@ def accepts_sample_weight(estimator: Any) -> bool:
         if any(hasattr(step, "fit_resample") for _, step in estimator.steps):
             return False
         estimator = estimator.steps[-1][1]
-    inner = _corrected(estimator)
+    inner = corrected_by(estimator)
     if inner is not None:
         return is_frozen(inner) or accepts_sample_weight(inner)
     return all(has_fit_parameter(part, "sample_weight") for part in _weighed(estimator))
 
 
-def _corrected(estimator: Any) -> Any:
+def corrected_by(estimator: Any) -> Any:
     """Return the classifier that one of ours corrects, or None."""
     inner = getattr(estimator, "_estimator_to_correct", None)
     return None if inner is None else inner()
@@ -247,7 +247,7 @@ def request_weights(estimator: Any) -> Any:
     for part in _weighed(last):
         if has_fit_parameter(part, "sample_weight"):
             part.set_fit_request(sample_weight=True)
-    inner = _corrected(last)
+    inner = corrected_by(last)
     if inner is not None and not is_frozen(inner):
         request_weights(inner)
     return estimator

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from scipy import sparse
 from torch.utils.data import DataLoader, Dataset
 
@@ -56,7 +57,8 @@ def store_blocks(
     Raises
     ------
     ValueError
-        If there are no rows, a block is not such a pair, or blocks differ in width.
+        If there are no rows, a block is not such a pair, or blocks differ in width or, as data
+        frames, in their columns.
     FileExistsError
         If the folder is there already.
 
@@ -92,7 +94,8 @@ def store_blocks(
             'np.load(folder / "X.npy", mmap_mode="r").'
         )
     if isinstance(blocks, Dataset):
-        blocks = DataLoader(blocks, batch_size=batch_size)
+        # A loader draws from the global generator, even where it keeps the order.
+        blocks = DataLoader(blocks, batch_size=batch_size, generator=torch.Generator())
     with replacing(folder) as temporary:
         temporary.mkdir()
         with (temporary / "X.npy").open("wb") as file:
@@ -103,7 +106,7 @@ def store_blocks(
 
 def _write(blocks: Iterable[Any], file: BinaryIO) -> npt.NDArray[Any]:
     """Write the features as one .npy file, and return the labels."""
-    width = 0
+    width, names = 0, None
     labels: list[npt.NDArray[Any]] = []
     for number, block in enumerate(blocks):
         X, y = _read(number, block)
@@ -114,6 +117,8 @@ def _write(blocks: Iterable[Any], file: BinaryIO) -> npt.NDArray[Any]:
             raise ValueError(
                 f"blocks: number {number} has {X.shape[1]} features, those before it {width}."
             )
+        if is_frame(block[0]):
+            names = _same_columns(number, list(block[0].columns), names)
         file.write(X.data)
         if len(y):  # labels of no rows are of no kind
             labels.append(y)
@@ -125,6 +130,17 @@ def _write(blocks: Iterable[Any], file: BinaryIO) -> npt.NDArray[Any]:
     file.seek(0)
     _write_header(file, len(y), width)
     return y
+
+
+def _same_columns(number: int, names: list[Any], before: list[Any] | None) -> list[Any]:
+    """Refuse a data frame that has not the columns of those before it, which would be mixed up."""
+    for name, expected in zip(names, before or names, strict=True):
+        if name != expected:
+            raise ValueError(
+                f"blocks: number {number} has the column {name!r} where those before it have "
+                f"{expected!r}. Give the columns of all blocks the same names and order."
+            )
+    return names
 
 
 def _write_header(file: BinaryIO, n_rows: int, width: int) -> None:

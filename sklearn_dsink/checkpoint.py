@@ -2,20 +2,23 @@
 
 A fit is a chain of steps that its data, settings and seed decide.  Only what takes long is kept:
 the result of each auxiliary fit, and the target after each epoch.  All else is computed again, to
-the same numbers.  Every file is written whole or not at all, and reading one runs no code: arrays
-are .npy files without pickles, models are those of :mod:`sklearn_dsink.persistence`, and the
-target's state is read by ``torch.load(weights_only=True)``.
+the same numbers.  Every file is written whole or not at all, ends in the SHA-256 of what it holds,
+and reading one runs no code: arrays are .npy files without pickles, models are those of
+:mod:`sklearn_dsink.persistence`, and the target's state is read by
+``torch.load(weights_only=True)``.
 """
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
 import pickle
 import shutil
 from collections import Counter, OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import replace
 from importlib.util import find_spec
@@ -36,8 +39,10 @@ from .nets import plain_history
 from .persistence import load_model, write_model
 
 _FINGERPRINT, _TARGET, _FIT = "fingerprint.json", "target.pt", "fit-"
-# What readers raise, each in its own way, when a file is cut short or is no such file.
+# What readers raise, each in its own way, of a file that is whole but of another kind.
 _DAMAGE = (RuntimeError, ValueError, LookupError, EOFError, OSError, pickle.UnpicklingError)
+_DIGEST_SIZE = hashlib.sha256().digest_size
+_ARRAY = "numpy.ndarray"
 _PLAIN = (bool, int, float, str, torch.Tensor, torch.nn.Parameter, type(None))
 
 
@@ -73,7 +78,7 @@ class Checkpoint:
             raise ImportError(
                 "checkpoint_dir needs skops and safetensors: pip install skops safetensors."
             )
-        self.folder = Path(folder)
+        self.folder = Path(folder).absolute()  # workers may be in another directory
         self.folder.mkdir(parents=True, exist_ok=True)
         self._compare(dict(fingerprint))
         for name in (_FINGERPRINT, _FIT, _TARGET):  # what a killed fit had only begun to write
@@ -94,7 +99,7 @@ class Checkpoint:
             return
         try:
             other = differences(json.loads(path.read_text(encoding="utf-8")), fingerprint)
-        except (ValueError, AttributeError) as error:
+        except (ValueError, AttributeError, TypeError) as error:
             raise ValueError(f"{path} is damaged ({error}). Delete its folder.") from error
         if other:
             raise ValueError(
@@ -142,17 +147,22 @@ def write_result(place: Path, result: Any, template: Any) -> str:
         Empty, or why the model cannot be kept: something in it has no safe form on disk.
     """
     if isinstance(result, np.ndarray):
-        with replacing(place.with_suffix(".npy")) as temporary:
+        with _sealing(place.with_suffix(".npy")) as temporary:
             np.save(temporary, result, allow_pickle=False)
         return ""
     try:
-        with replacing(place.with_suffix(".dsink")) as temporary:
+        with _sealing(place.with_suffix(".dsink")) as temporary:
             foreign = {*write_model(result, temporary)} - {*_types_of(template)}
             if foreign:
                 raise ValueError(f"it holds the types {', '.join(sorted(foreign))}")
     except (ValueError, TypeError, AttributeError, pickle.PicklingError) as error:
         return str(error)
     return ""
+
+
+def is_kept(place: Path) -> bool:
+    """Whether `write_result` has kept something there."""
+    return any(place.with_suffix(suffix).exists() for suffix in (".npy", ".dsink"))
 
 
 def read_result(place: Path, template: Any) -> Any:
@@ -167,8 +177,7 @@ def read_result(place: Path, template: Any) -> Any:
 
     Returns
     -------
-    result : ndarray, estimator or None
-        None where nothing is kept.
+    result : ndarray or estimator
 
     Raises
     ------
@@ -176,12 +185,32 @@ def read_result(place: Path, template: Any) -> Any:
         If the file is damaged.
     """
     array, model = place.with_suffix(".npy"), place.with_suffix(".dsink")
+    path = array if array.exists() else model
     try:
-        if array.exists():
-            return np.load(array, allow_pickle=False)
-        return load_model(model, trusted=_types_of(template)) if model.exists() else None
-    except (ValueError, EOFError) as error:
-        raise _damaged(array if array.exists() else model, error) from error
+        data = _unsealed(path)
+        if path == array:
+            return np.load(data, allow_pickle=False)
+        return load_model(model, trusted=_types_of(template))
+    except _DAMAGE as error:
+        raise _damaged(path, error) from error
+
+
+@contextmanager
+def _sealing(path: Path) -> Iterator[Path]:
+    """Let a file be written, whole or not at all, and add its SHA-256, which readers pass over."""
+    with replacing(path) as temporary:
+        yield temporary
+        digest = hashlib.sha256(temporary.read_bytes()).digest()
+        with temporary.open("ab") as file:
+            file.write(digest)
+
+
+def _unsealed(path: Path) -> io.BytesIO:
+    """Read what `_sealing` wrote; raise ValueError if it is not that any more."""
+    data = path.read_bytes()
+    if hashlib.sha256(data[:-_DIGEST_SIZE]).digest() != data[-_DIGEST_SIZE:]:
+        raise ValueError("its SHA-256 has changed")
+    return io.BytesIO(data[:-_DIGEST_SIZE])
 
 
 def _damaged(path: Path, error: Exception) -> ValueError:
@@ -204,11 +233,11 @@ def _types_of(estimator: Any) -> tuple[str, ...]:
 class TargetKeeper(Callback):
     """Keep the target after each epoch, and put it back.
 
-    Modules, criterion, optimizers, the scale of float16's loss, history and the states of the
-    random generators are kept, of each callback the attributes ending in ``_`` that are numbers,
-    text, tensors or collections of these, and the ``state_dict()`` of those that have one.
-    Surrogate rows are not: the weights and the potentials from which they were last renewed give
-    the same rows again.
+    Modules, criterion, which of their parameters are frozen, optimizers, the scale of float16's
+    loss, history and the states of the random generators are kept, of each callback the attributes
+    ending in ``_`` that are numbers, text, arrays, tensors or collections of these, and the
+    ``state_dict()`` of those that have one.  Surrogate rows are not: the weights and the
+    potentials from which they were last renewed give the same rows again.
 
     Parameters
     ----------
@@ -222,6 +251,7 @@ class TargetKeeper(Callback):
         self.path = path
         self.labeler = labeler
         self._renewal: dict[str, Any] | None = None
+        self._modules: dict[str, Any] = {}
         self._generators: dict[str, Any] | None = None
 
     def restore(self, net: Any, renewal: Any) -> int:
@@ -241,9 +271,8 @@ class TargetKeeper(Callback):
         """
         if not self.path.exists():
             return 0
-        data = io.BytesIO(self.path.read_bytes())
         try:
-            kept = torch.load(data, map_location="cpu", weights_only=True)
+            kept = torch.load(_unsealed(self.path), map_location="cpu", weights_only=True)
             history = kept["history"]
         except _DAMAGE as error:
             raise _damaged(self.path, error) from error
@@ -254,6 +283,8 @@ class TargetKeeper(Callback):
             self.labeler.result = replace(self.labeler.result, potentials=potentials)
             renewal.update(net)
         load_states(net, kept["modules"])
+        for name, parameter in _parameters(net):
+            parameter.requires_grad_(name not in kept["frozen"])
         load_states(net, kept["optimizers"])
         for row in history:
             net.history.append({**row, "batches": []})
@@ -272,16 +303,20 @@ class TargetKeeper(Callback):
             set_generator_states(self._generators)
             self._generators = None
 
+    def before_renewal(self, net: Any) -> None:
+        """Note the weights that a renewal is about to read; callbacks after it may change them."""
+        self._modules = deepcopy(states(net, net._modules + net._criteria))
+
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
         """Keep the net as the epoch, all other callbacks included, has left it."""
-        modules = states(net, net._modules + net._criteria)
         if self.labeler.result.potentials is not self._potentials:
             self._renewal = {
-                "modules": deepcopy(modules),
+                "modules": self._modules,
                 "potentials": torch.as_tensor(self._potentials),
             }
         kept = {
-            "modules": modules,
+            "modules": states(net, net._modules + net._criteria),
+            "frozen": [name for name, part in _parameters(net) if not part.requires_grad],
             "optimizers": states(net, steppers(net)),
             "renewal": self._renewal,
             "history": [
@@ -290,7 +325,7 @@ class TargetKeeper(Callback):
             "callbacks": {name: _callback_state(callback) for name, callback in net.callbacks_},
             "generators": generator_states(),
         }
-        for part in ("optimizers", "history"):
+        for part in ("modules", "optimizers", "history", "callbacks"):
             if not _is_plain(kept[part]):
                 raise ValueError(
                     f"target: after epoch {len(net.history)} its {part} hold more than numbers, "
@@ -299,12 +334,12 @@ class TargetKeeper(Callback):
                 )
         data = io.BytesIO()  # of a full disk, torch itself would say "unexpected pos"
         torch.save(kept, data)
-        with replacing(self.path) as temporary:
+        with _sealing(self.path) as temporary:
             temporary.write_bytes(data.getbuffer())
 
 
 class EpochOpening(Callback):
-    """Open each epoch for a `TargetKeeper`, which itself comes last, before all other callbacks.
+    """Before all other callbacks, tell a `TargetKeeper`, which itself comes last, of each epoch.
 
     Parameters
     ----------
@@ -319,25 +354,47 @@ class EpochOpening(Callback):
         """Pass the word on."""
         self.keeper.begin_epoch()
 
+    def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
+        """Pass the word on."""
+        self.keeper.before_renewal(net)
+
+
+def _parameters(net: Any) -> Iterator[tuple[str, torch.nn.Parameter]]:
+    for part in net._modules + net._criteria:
+        yield from getattr(net, f"{part}_").named_parameters(prefix=part)
+
 
 def _callback_state(callback: Any) -> dict[str, Any]:
     """Fitted attributes that need no pickle; state of schedulers under their own word for it."""
     state = {}
     for name, value in vars(callback).items():
         if name.endswith("_") and not isinstance(value, type):
-            state_dict = getattr(value, "state_dict", None)
-            kept = _plain(value) if state_dict is None else {"state_dict": state_dict()}
-            if _is_plain(kept):
-                state[name] = kept
+            if hasattr(value, "state_dict"):  # what is not plain in it is refused
+                parts = value.state_dict().items()
+                state[name] = {"state_dict": {key: _packed(part) for key, part in parts}}
+            elif _is_plain(_packed(value)):
+                state[name] = _packed(value)
     return state
 
 
 def _load_callback(callback: Any, state: Mapping[str, Any]) -> None:
     for name, value in state.items():
         if isinstance(value, dict) and set(value) == {"state_dict"}:
-            getattr(callback, name).load_state_dict(value["state_dict"])
+            parts = value["state_dict"].items()
+            getattr(callback, name).load_state_dict({key: _unpacked(part) for key, part in parts})
         else:
-            setattr(callback, name, value)
+            setattr(callback, name, _unpacked(value))
+
+
+def _packed(value: Any) -> Any:
+    """Exchange an array of numbers for a tensor that says so."""
+    if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
+        return {_ARRAY: torch.from_numpy(value.copy())}
+    return _plain(value)
+
+
+def _unpacked(value: Any) -> Any:
+    return value[_ARRAY].numpy() if isinstance(value, dict) and set(value) == {_ARRAY} else value
 
 
 def _plain(value: Any) -> Any:

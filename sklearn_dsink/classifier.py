@@ -18,6 +18,7 @@ from skorch import NeuralNetClassifier
 
 from ._arrays import FloatArray, at_least_float32, log_softmax, safe_log
 from ._fingerprint import require_same
+from ._net_states import renew_optimizers
 from ._parameters import DSinkParameters
 from .checkpoint import Checkpoint, TargetKeeper
 from .class_values import check_prior, read_by_class
@@ -304,6 +305,7 @@ class DSinkClassifier(DSinkParameters):
         taken, log_noise, marginal = self._warm
         require_same(taken, self._fingerprint(X, codes, classes, weight, params))
         net = deepcopy(self.target_)
+        renew_optimizers(net)
         if self.target is not None:
             net.max_epochs = self.target.max_epochs
         seed = check_random_state(self.random_state).randint(_MAX_SEED)

@@ -24,7 +24,7 @@ from ._limits import LimitedWorkers
 from ._progress import Progress
 from ._seeding import seeded
 from .auxiliaries import left_out_proba, named
-from .checkpoint import Checkpoint, read_result, write_result
+from .checkpoint import Checkpoint, is_kept, read_result, write_result
 from .folds import Rows
 from .probabilities import align_columns, predict_aligned
 
@@ -157,19 +157,29 @@ def run_jobs(
     """
     options = options or RunOptions()
     kept, seconds = options.checkpoint, options.fit_timeout
-    places = [None] * len(jobs) if kept is None else kept.next_stage(len(jobs))
+    places: list[list[Path]] = [[] for _ in jobs]
+    if kept is not None:
+        places = [_places(*each) for each in zip(jobs, kept.next_stage(len(jobs)), strict=True)]
+    # What is kept is read here, where the user's own classes are known.
+    finished = [bool(each) and all(map(is_kept, each)) for each in places]
     limited = nullcontext() if seconds is None else LimitedWorkers(seconds)
     counted = closing(Progress(title, len(jobs), options.verbose))
     with counted as progress, limited as workers:
-        done = Parallel(
+        todo = [
+            delayed(_run_and_keep)(job, X[job.name], classes, class_share, each, workers)
+            for job, each, is_finished in zip(jobs, places, finished, strict=True)
+            if not is_finished
+        ]
+        parallel = Parallel(
             n_jobs=options.n_jobs,
             return_as="generator",
             backend=None if workers is None else "threading",  # each waits for a process
-        )(
-            delayed(_run_or_read)(job, X[job.name], classes, class_share, place, workers)
-            for job, place in zip(jobs, places, strict=True)
         )
-        for job, (result, not_kept) in zip(jobs, done, strict=True):
+        done = iter(parallel(todo) if todo else ())
+        for job, each, is_finished in zip(jobs, places, finished, strict=True):
+            result, not_kept = (_read(job, each), "") if is_finished else next(done)
+            if not_kept:  # by a worker, which does not know the classes of a script
+                not_kept = _keep(job, each, result)
             if not_kept:
                 warnings.warn(
                     f"{job.name}, fitted on {job.stage}, is not kept in checkpoint_dir: "
@@ -179,6 +189,7 @@ def run_jobs(
                 )
             progress.advance()
             yield result
+        next(done, None)  # joblib kills its workers where this is not read to the end
 
 
 def by_auxiliary(
@@ -188,28 +199,34 @@ def by_auxiliary(
     return groupby(zip(jobs, results, strict=True), key=lambda done: done[0].name)
 
 
-def _run_or_read(
+def _read(job: Job, places: list[Path]) -> Any:
+    """Give a job's result as `_run_and_keep` kept it."""
+    parts = tuple(read_result(place, job.template) for place in places)
+    return parts if job.leaves_out else parts[0]
+
+
+def _run_and_keep(
     job: Job,
     X: Any,
     classes: npt.NDArray[Any],
     class_share: FloatArray,
-    place: Path | None,
+    places: list[Path],
     workers: LimitedWorkers | None,
 ) -> tuple[Any, str]:
     """Give a job's result and, where that has to be kept and cannot, the reason."""
-    places = [] if place is None else _places(job, place)
-    kept = [read_result(each, job.template) for each in places]
-    if kept and all(each is not None for each in kept):
-        return (tuple(kept) if job.leaves_out else kept[0]), ""
     if workers is None:
         result = _run(job, X, classes, class_share)
     else:
         result = _run_limited(job, X, classes, class_share, workers)
+    return result, _keep(job, places, result)
+
+
+def _keep(job: Job, places: list[Path], result: Any) -> str:
     parts = result if job.leaves_out else (result,)
     reasons = [
         write_result(each, part, job.template) for each, part in zip(places, parts, strict=False)
     ]
-    return result, next(filter(None, reasons), "")
+    return next(filter(None, reasons), "")
 
 
 def _places(job: Job, place: Path) -> list[Path]:

@@ -8,6 +8,7 @@ side is in :mod:`sklearn_dsink.net_classifier`.
 from __future__ import annotations
 
 import math
+import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -155,6 +156,7 @@ class TabularNet(nn.Module):
             self.head = CosineHead(width, n_classes, head_scale)
         else:
             raise ValueError(f"head must be 'linear' or 'cosine', got {head!r}.")
+        self.float()  # as the inputs are, whatever torch's default dtype is
 
     def features(self, X: torch.Tensor) -> torch.Tensor:
         """Return what the head classifies, shape (n_samples, last hidden size)."""
@@ -467,6 +469,15 @@ class _Inside:
 
 # torch keeps the number both for the process and for each of its threads.
 _INSIDE = _Inside()
+
+
+def _nobody_inside() -> None:
+    """Let a forked process begin with none of the threads that were inside."""
+    _INSIDE.lock, _INSIDE.count = threading.Lock(), 0
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which forks nothing
+    os.register_at_fork(after_in_child=_nobody_inside)
 
 
 def _float_row(values: npt.ArrayLike | None, size: int, default: float) -> torch.Tensor:

@@ -200,6 +200,11 @@ def write_model(model: Any, path: str | os.PathLike[str]) -> list[str]:
             structure = sio.dumps(bare)
     except UnsupportedTypeException as error:
         raise ValueError(f"The model cannot be saved: {error}") from error
+    except RecursionError as error:
+        raise ValueError(
+            "The model cannot be saved: something in it holds itself, as skorch's Freezer, "
+            "Unfreezer and Initializer do, or is nested too deeply."
+        ) from error
     # Builds nothing. Of the time that saving takes, a sixth at most; of much text, nearly half.
     unknown = _unknown(sio.get_untrusted_types(data=structure))
     try:
@@ -268,14 +273,12 @@ def load_model(path: str | os.PathLike[str], *, trusted: tuple[str, ...] = ()) -
 
 @contextmanager
 def _named_if_damaged(path: Path) -> Iterator[None]:
-    """Say of which file an error is."""
-    from safetensors import SafetensorError
-    from skops.io.exceptions import UntrustedTypesFoundException
-
-    wrong = (AttributeError, ImportError, LookupError, TypeError, ValueError)
+    """Say of which file an error is; the readers of its parts raise many kinds."""
     try:
         yield
-    except (UntrustedTypesFoundException, SafetensorError, *wrong) as error:
+    except MemoryError:
+        raise
+    except Exception as error:
         raise ValueError(f"{path.name} is damaged: {error}.") from error
 
 
@@ -289,24 +292,25 @@ def _read(path: Path) -> tuple[bytes, bytes]:
         raise ValueError(
             f"{path} is a folder: give the model file itself, such as {path / 'model.dsink'}."
         )
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members = set(archive.namelist())
-            if not {_HEADER, _STRUCTURE, _TENSORS} <= members:
-                raise ValueError(
-                    f"{path.name} is a zip file, but no model that sklearn_dsink saved."
-                )
-            header = json.loads(archive.read(_HEADER))
-            if header.get("format") != _FORMAT or header.get("version", 0) > _VERSION:
-                raise ValueError(
-                    f"{path.name} says {header!r}, and this release reads {_FORMAT!r} up to "
-                    f"version {_VERSION}: update sklearn-dsink."
-                )
-            return archive.read(_STRUCTURE), archive.read(_TENSORS)
-    except zipfile.BadZipFile as error:
+    names = {_HEADER, _STRUCTURE, _TENSORS}
+    parts, header = None, None
+    with path.open("rb") as file, _named_if_damaged(path):
+        if zipfile.is_zipfile(file):
+            with zipfile.ZipFile(file) as archive:
+                parts = {name: archive.read(name) for name in names & {*archive.namelist()}}
+            header = json.loads(parts.get(_HEADER, "null"))
+    if parts is None:
+        raise ValueError(f"{path.name} is no model file of sklearn_dsink, or it is cut short.")
+    if parts.keys() < names:
+        raise ValueError(f"{path.name} is a zip file, but no model that sklearn_dsink saved.")
+    facts = header if isinstance(header, dict) else {}
+    version = facts.get("version")
+    if facts.get("format") != _FORMAT or not isinstance(version, int) or version > _VERSION:
         raise ValueError(
-            f"{path.name} is no model file of sklearn_dsink, or it is cut short ({error})."
-        ) from error
+            f"{path.name} says {header!r}, and this release reads {_FORMAT!r} up to version "
+            f"{_VERSION}: update sklearn-dsink."
+        )
+    return parts[_STRUCTURE], parts[_TENSORS]
 
 
 def _own_parts(names: set[str]) -> set[str]:

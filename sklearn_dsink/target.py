@@ -19,7 +19,9 @@ import torch
 from skorch import NeuralNetClassifier
 from skorch.callbacks import Callback
 from skorch.dataset import get_len
+from skorch.utils import to_device
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from ._arrays import FloatArray
 from ._interrupts import ended_by_callbacks
@@ -38,6 +40,8 @@ from .nets import TabularNet, few_threads
 Renewal = Callable[[Any], tuple[FloatArray, dict[str, float]]]
 
 _TINY = torch.finfo(torch.float32).tiny
+# Begins the names of our callbacks; a user's of the same name would be taken for it.
+_OURS = "sklearn_dsink."
 # How far the sum of a row may be from 1, computed in half precision by many classes.
 _NO_PROBA = 0.05
 
@@ -287,8 +291,12 @@ def log_probabilities(
 
 def _outputs(net: NeuralNetClassifier, X: Any) -> Iterator[Any]:
     """Give the outputs batch by batch, and say what to do where memory is short."""
+    batches = net.get_iterator(net.get_dataset(X), training=False)
+    if isinstance(batches, DataLoader) and batches.generator is None:
+        batches.generator = torch.Generator()  # it draws, and not from the global one then
     try:
-        yield from net.forward_iter(X, training=False)
+        for batch in batches:
+            yield to_device(net.evaluation_step(batch, training=False), "cpu")
     except torch.cuda.OutOfMemoryError as error:
         raise ValueError(
             f"target: device={net.device!r} is out of memory when it predicts: {error}. Lower the "
@@ -331,15 +339,15 @@ def _train(
     score_by_labels(net)
     own_callbacks = list(net.callbacks_)
     if renewal is not None:  # first, so that the others find its figures in the history
-        net.callbacks_.insert(0, ("renewal", renewal))
-    net.callbacks_.insert(0, ("loss_epochs", LossEpochs()))
-    net.callbacks_.append(("progress", progress))
+        net.callbacks_.insert(0, (f"{_OURS}renewal", renewal))
+    net.callbacks_.insert(0, (f"{_OURS}loss_epochs", LossEpochs()))
+    net.callbacks_.append((f"{_OURS}progress", progress))
     n_done = 0
     if keeper is None:
         net.notify("on_train_begin", X=X, y=target)
     else:
-        net.callbacks_.insert(0, ("opening", EpochOpening(keeper)))
-        net.callbacks_.append(("keeper", keeper))
+        net.callbacks_.insert(0, (f"{_OURS}opening", EpochOpening(keeper)))
+        net.callbacks_.append((f"{_OURS}keeper", keeper))
         net.notify("on_train_begin", X=X, y=target)
         n_done = keeper.restore(net, renewal)
         progress.progress_.skip(n_done)

@@ -113,6 +113,12 @@ def test_memory_is_bounded_by_the_block(tmp_path):
     assert peak < 0.1 * X.nbytes
 
 
+def test_the_global_generator_is_left_alone(tmp_path):
+    state = torch.get_rng_state()
+    store_blocks(Rows(), tmp_path / "data")
+    assert torch.equal(torch.get_rng_state(), state)
+
+
 def test_text_labels_may_grow_longer_and_gaps_stay(tmp_path):
     blocks = [([[1.0], [np.nan]], ["a", "b"]), ([[2.0]], pd.Series(["longer"]))]
     X, y = store_blocks(blocks, tmp_path / "data")
@@ -131,6 +137,10 @@ def test_a_block_of_no_rows_leaves_the_labels_as_they_are(tmp_path, labels, plac
     np.testing.assert_array_equal(X, np.ones((2, 2)))
 
 
+def frame(names):
+    return pd.DataFrame([range(len(names))], columns=list(names))
+
+
 @pytest.mark.parametrize(
     ("blocks", "message"),
     [
@@ -144,6 +154,12 @@ def test_a_block_of_no_rows_leaves_the_labels_as_they_are(tmp_path, labels, plac
         ([(np.ones(2), [0, 1])], r"X of shape \(2,\)"),
         ([(np.full((1, 2), 1e300), [0])], "too large"),
         ([(pd.DataFrame({"a": ["x"]}), [0])], "cannot be read as numbers"),
+        ([(frame("ab"), [0]), (frame("ba"), [1])], "number 1 has the column 'b' where .* 'a'"),
+        (
+            [(frame("ab"), [0]), (np.ones((1, 2)), [1]), (frame("ac"), [1])],
+            "number 2 .* 'c' .* 'b'",
+        ),
+        ([(pl.from_pandas(frame("ab")), [0]), (frame("ba"), [1])], "number 1 has the column 'b'"),
         ([(np.ones((2, 2)), ["a", None])], "all numbers or all text"),
         ([(np.ones((1, 2)), [0]), (np.ones((1, 2)), ["a"])], "text in another"),
     ],

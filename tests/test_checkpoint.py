@@ -19,14 +19,14 @@ import pandas as pd
 import pytest
 import torch
 from _interrupted import N_EPOCHS, N_FITS, PAUSE, LoggedBayes, X, Y, classifier
-from _quick import quick, tiny_net
+from _quick import TinyModule, quick, tiny_net
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
 from skorch import NeuralNetClassifier
-from skorch.callbacks import EarlyStopping, LRScheduler
+from skorch.callbacks import EarlyStopping, Freezer, LRScheduler
 from skorch.dataset import ValidSplit
 from torch import nn
 
@@ -208,6 +208,48 @@ def test_a_net_of_the_users_goes_on_with_its_callbacks(
     assert_same(quick(**settings, checkpoint_dir=tmp_path / "c").fit(X, Y), whole)
 
 
+class Clip(_interrupted.Pause):
+    """Change the weights at an epoch's end, when labels have been renewed from those before."""
+
+    def on_epoch_end(self, net, **kwargs):
+        with torch.no_grad():
+            for weight in net.module_.parameters():
+                weight.clamp_(-0.2, 0.2)
+
+
+class OwnRate(_interrupted.Pause):
+    """Set a learning rate by an array of its own."""
+
+    def initialize(self):
+        self.n_epochs_ = np.zeros(1)
+        return self
+
+    def on_epoch_begin(self, net, **kwargs):
+        self.n_epochs_ = self.n_epochs_ + 1
+        net.optimizer_.param_groups[0]["lr"] = 0.02 / float(self.n_epochs_[0])
+
+
+@pytest.mark.parametrize(
+    "callback",
+    [
+        LRScheduler(),  # its state holds arrays
+        Freezer("layers.0.*"),
+        Clip(),
+        OwnRate(),
+        ("renewal", LRScheduler("ExponentialLR", gamma=0.5)),
+    ],
+    ids=["arrays", "frozen layer", "clipped weights", "array", "named as ours"],
+)
+def test_what_callbacks_do_goes_on(tmp_path, monkeypatch, callback):
+    settings = {"target": tiny_net(max_epochs=6, callbacks=[callback])}
+    whole = quick(**settings).fit(X, Y)
+    with monkeypatch.context() as patch:
+        interrupt_at_write(patch, 4)
+        with pytest.raises(KeyboardInterrupt):
+            quick(**settings, checkpoint_dir=tmp_path / "c").fit(X, Y)
+    assert_same(quick(**settings, checkpoint_dir=tmp_path / "c").fit(X, Y), whole)
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("optimizer", [torch.optim.SGD, torch.optim.Adam])
 def test_a_target_on_a_gpu_goes_on(tmp_path, monkeypatch, optimizer):
@@ -242,6 +284,40 @@ def test_fits_in_other_processes_are_kept_by_them(unbroken, tmp_path, fit_log):
     assert taken_log(fit_log) == N_FITS
     assert_same(classifier(tmp_path / "c").fit(X, Y), unbroken)
     assert taken_log(fit_log) == 0
+
+
+SCRIPT = """
+import sys, warnings
+from _interrupted import LoggedBayes, X, Y, classifier
+
+class Mine(LoggedBayes):
+    pass
+
+if __name__ == "__main__":
+    warnings.simplefilter("error")
+    classifier("c", noise_aux=Mine(), n_jobs=int(sys.argv[1])).fit(X, Y)
+"""
+
+
+def test_a_script_goes_on_with_its_own_classes_in_any_number_of_processes(tmp_path, fit_log):
+    (tmp_path / "script.py").write_text(SCRIPT)
+    paths = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+    for n_jobs, n_fits in ((2, N_FITS), (1, 0), (2, 0)):
+        subprocess.run(
+            [sys.executable, "script.py", str(n_jobs)],
+            env={**os.environ, "PYTHONPATH": paths},
+            cwd=tmp_path,
+            check=True,
+        )
+        assert taken_log(fit_log) == n_fits
+
+
+def test_workers_find_a_folder_named_from_here(tmp_path, monkeypatch, unbroken):
+    for place in ("a", "b"):  # joblib's workers, if they live still, are in the first
+        (tmp_path / place).mkdir()
+        monkeypatch.chdir(tmp_path / place)
+        assert_same(classifier("c", n_jobs=2).fit(X, Y), unbroken)
+        assert kept_fits(tmp_path / place / "c") == N_FITS
 
 
 @pytest.mark.parametrize(
@@ -290,6 +366,17 @@ def test_a_seed_is_needed(tmp_path, random_state):
     assert not (tmp_path / "c").exists()
 
 
+@pytest.mark.parametrize("name", ["fit-1-000.dsink", "fit-1-001.npy", "target.pt"])
+def test_any_changed_byte_is_seen(tmp_path, name):
+    quick(checkpoint_dir=tmp_path).fit(X, Y)
+    path = tmp_path / name
+    data = path.read_bytes()
+    for place in np.linspace(0, len(data) - 1, 15, dtype=int):
+        path.write_bytes(data[:place] + bytes([data[place] ^ 0x40]) + data[place + 1 :])
+        with pytest.raises(ValueError, match=f"{name} is damaged .* Delete this file"):
+            quick(checkpoint_dir=tmp_path).fit(X, Y)
+
+
 @pytest.mark.parametrize("share", [0.0, 0.5, 0.99])
 @pytest.mark.parametrize("name", ["fit-1-000.dsink", "fit-1-001.npy", "target.pt"])
 def test_a_truncated_file_is_named_and_can_be_deleted(tmp_path, name, share):
@@ -302,10 +389,11 @@ def test_a_truncated_file_is_named_and_can_be_deleted(tmp_path, name, share):
     assert_same(quick(checkpoint_dir=tmp_path).fit(X, Y), first)
 
 
-def test_a_truncated_fingerprint_is_refused(tmp_path):
+@pytest.mark.parametrize("change", [lambda text: text[:50], lambda text: "null"])
+def test_a_damaged_fingerprint_is_refused(tmp_path, change):
     quick(checkpoint_dir=tmp_path).fit(X, Y)
     path = tmp_path / "fingerprint.json"
-    path.write_text(path.read_text()[:50])
+    path.write_text(change(path.read_text()))
     with pytest.raises(ValueError, match=r"fingerprint\.json is damaged"):
         quick(checkpoint_dir=tmp_path).fit(X, Y)
     path.unlink()
@@ -323,13 +411,13 @@ class Bomb:
 @pytest.mark.parametrize("name", ["fit-1-000.dsink", "fit-1-001.npy", "target.pt"])
 def test_no_file_of_a_checkpoint_runs_code(tmp_path, fit_log, name):
     quick(checkpoint_dir=tmp_path).fit(X, Y)
-    path = tmp_path / name
-    if path.suffix == ".npy":
-        np.save(path, np.array([Bomb()], dtype=object))
-    elif path.suffix == ".pt":
-        torch.save({"history": Bomb()}, path)
-    else:
-        path.write_bytes(pickle.dumps(Bomb()))
+    with checkpoint._sealing(tmp_path / name) as path:
+        if path.suffix == ".npy":
+            np.save(path, np.array([Bomb()], dtype=object))
+        elif path.suffix == ".pt":
+            torch.save({"history": Bomb()}, path)
+        else:
+            path.write_bytes(pickle.dumps(Bomb()))
     with pytest.raises(ValueError, match=f"{name} is damaged"):
         quick(checkpoint_dir=tmp_path).fit(X, Y)
     assert not Path(f"{fit_log}.exploded").exists()
@@ -372,9 +460,36 @@ class Untidy(_interrupted.Pause):
         net.history.record("whole", np.zeros(2))
 
 
-def test_a_history_without_a_safe_form_is_refused_after_the_first_epoch(tmp_path):
-    net = tiny_net(callbacks=[Untidy()])
-    with pytest.raises(ValueError, match="after epoch 1 its history hold more than numbers"):
+class OpaqueState(_interrupted.Pause):
+    """A callback whose state only a pickle could keep."""
+
+    def state_dict(self):
+        return {"key": memoryview(b"")}
+
+    def on_train_begin(self, net, **kwargs):
+        self.state_ = self
+
+
+class OpaqueModule(TinyModule):
+    """A module with more in its state than tensors."""
+
+    def get_extra_state(self):
+        return np.zeros(1)
+
+    def set_extra_state(self, state):
+        pass
+
+
+@pytest.mark.parametrize(
+    "part, net",
+    [
+        ("history", tiny_net(callbacks=[Untidy()])),
+        ("callbacks", tiny_net(callbacks=[OpaqueState()])),
+        ("modules", tiny_net().set_params(module=OpaqueModule)),
+    ],
+)
+def test_what_has_no_safe_form_is_refused_after_the_first_epoch(tmp_path, part, net):
+    with pytest.raises(ValueError, match=f"after epoch 1 its {part} hold more than numbers"):
         quick(target=net, checkpoint_dir=tmp_path).fit(X, Y)
 
 

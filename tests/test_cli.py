@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import zipfile
 from functools import partial
 
 import numpy as np
@@ -183,6 +184,12 @@ def test_bad_files_are_one_line(tmp_path):
     (tmp_path / "g.csv").write_text("a;y\n1;2\n")
     assert "separated by commas" in one_line(run("fit", tmp_path / "g.csv", "--label", "y"))
     assert "no model file" in one_line(run("predict", tmp_path / "a.txt", tmp_path / "c.csv"))
+    with zipfile.ZipFile(tmp_path / "h.dsink", "w") as archive:
+        for name in ("format.json", "model.skops", "tensors.safetensors"):
+            archive.writestr(name, "null")
+    assert "h.dsink says None" in one_line(
+        run("predict", tmp_path / "h.dsink", tmp_path / "c.csv")
+    )
     assert run("predict", tmp_path / "a.txt").exit_code == 2
 
 

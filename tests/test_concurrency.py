@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
-from threading import Barrier
+from multiprocessing import get_context
+from threading import Barrier, Event
 
 import joblib
 import numpy as np
@@ -19,7 +21,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from skorch.dataset import Dataset
 
-from sklearn_dsink import NetClassifier, export
+from sklearn_dsink import NetClassifier, export, nets
+from sklearn_dsink._seeding import seeded
 from sklearn_dsink.iterators import TensorIterator
 from sklearn_dsink.nets import TabularNet, threads_for
 
@@ -52,6 +55,33 @@ def test_ten_threads_predict_as_one_and_change_nothing(two_threads):
         np.testing.assert_array_equal(proba, expected)
     assert joblib.hash(clf) == before
     assert torch.get_num_threads() == 2
+
+
+def seed_and_count():
+    with seeded(0), threads_for(1):
+        pass
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
+def test_a_forked_process_does_not_wait_for_a_thread_of_its_parent():
+    held, done = Event(), Event()
+
+    def hold():
+        with seeded(0), nets._INSIDE.lock:
+            held.set()
+            done.wait()
+
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(hold)
+        held.wait()
+        child = get_context("fork").Process(target=seed_and_count)
+        child.start()
+        child.join(20)
+        child.kill()
+        done.set()
+    child.join()
+    assert child.exitcode == 0
 
 
 def test_fits_in_threads_are_those_of_one(two_threads):

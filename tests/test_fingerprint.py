@@ -15,13 +15,17 @@ import pytest
 import torch
 from _quick import tiny_net
 from scipy import sparse
+from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
+from sklearn.naive_bayes import GaussianNB
 from sklearn.preprocessing import FunctionTransformer
 from skorch.callbacks import EarlyStopping
 from torch import nn
 
-from sklearn_dsink import DSinkClassifier
+from sklearn_dsink import DSinkClassifier, NetClassifier
 from sklearn_dsink._fingerprint import differences, take_fingerprint
+from sklearn_dsink.imbalance import PriorCorrectedClassifier
+from sklearn_dsink.noise import NoiseCorrectedClassifier
 
 CODES, CLASSES = np.array([0, 1, 0]), np.array(["no", "yes"], dtype=object)
 VALUES = np.array([[1.0, 2.0], [3.0, np.nan], [5.0, 6.0]])
@@ -47,6 +51,15 @@ def changed(frame, name, value):
     return frame.assign(**{name: [*frame[name][:2], value]}).astype({name: frame[name].dtype})
 
 
+def with_kind(dtype):
+    # By way of text, for pandas takes categories in another order for the same type.
+    return table().astype({"kind": str}).astype({"kind": dtype})
+
+
+def enum(*categories):
+    return pl.from_pandas(table()).with_columns(pl.col("kind").cast(pl.Enum(categories)))
+
+
 def test_the_layout_of_the_rows_does_not_matter(tmp_path):
     np.save(tmp_path / "X.npy", VALUES)
     for other in (
@@ -70,6 +83,11 @@ def test_the_layout_of_the_rows_does_not_matter(tmp_path):
         (table(), changed(table(), "kind", "y")),
         (table(), changed(table(), "day", pd.Timestamp("2024-01-03"))),
         (table(), changed(table(), "number", 7.0)),
+        (table(), table().astype({"number": "Float64"})),
+        (table(), with_kind(pd.CategoricalDtype(["y", "x"]))),
+        (table(), with_kind(pd.CategoricalDtype(["x", "y", "z"]))),
+        (table(), with_kind(pd.CategoricalDtype(["x", "y"], ordered=True))),
+        (enum("x", "y"), enum("y", "x")),
         (table(), table().rename(columns={"number": "amount"})),
         (table(), table()[["kind", "text", "day", "number"]]),
         (pl.from_pandas(table()), pl.from_pandas(changed(table(), "text", "d"))),
@@ -108,6 +126,19 @@ def test_estimators_count_by_their_parameters_and_not_by_what_they_have_learnt()
     assert differences(first, taken(target=net)) == ["target"]
 
 
+@pytest.mark.parametrize("wrap", [PriorCorrectedClassifier, NoiseCorrectedClassifier])
+def test_a_frozen_estimator_inside_a_correction_counts_by_what_it_predicts(wrap):
+    def net(**params):
+        net = NetClassifier(max_epochs=2, random_state=0, **params)
+        return wrap(FrozenEstimator(net.fit(np.nan_to_num(VALUES), CODES)))
+
+    first = taken(np.nan_to_num(VALUES), imb_aux=net(), classes=np.array([0, 1]))
+    again = taken(np.nan_to_num(VALUES), imb_aux=net(), classes=np.array([0, 1]))
+    assert differences(first, again) == []  # though its seconds an epoch are others
+    other = taken(np.nan_to_num(VALUES), imb_aux=net(lr=0.5), classes=np.array([0, 1]))
+    assert differences(first, other) == ["imb_aux"]
+
+
 def test_labels_count_with_their_names():
     assert differences(taken(), taken(classes=np.array(["no", "oui"], dtype=object))) == ["y"]
     assert differences(taken(), taken(codes=CODES[::-1] * 0 + 1)) == ["y"]
@@ -116,6 +147,8 @@ def test_labels_count_with_their_names():
 def test_what_has_no_name_is_refused():
     with pytest.raises(ValueError, match=r"imb_aux cannot be compared .* at the top of a module"):
         taken(imb_aux=FunctionTransformer(lambda X: X))
+    with pytest.raises(ValueError, match="imb_aux cannot be compared"):  # joblib fails on these
+        taken(imb_aux=GaussianNB(priors=np.ma.masked_all(2)))
 
 
 def main():

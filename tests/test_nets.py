@@ -61,6 +61,19 @@ def test_values_whose_square_is_infinite_are_far_away_too():
     torch.testing.assert_close(logits, logits[:1].expand_as(logits))
 
 
+@pytest.mark.parametrize("head", ["linear", "cosine"])
+def test_the_dtype_is_that_of_the_inputs_whatever_torchs_default(head):
+    torch.set_default_dtype(torch.float64)
+    try:
+        bins = [torch.tensor([-1.0, 1.0])] * 2
+        scales = {"center": [0.0, 0.0], "scale": [1.0, 1.0], "head": head}
+        nets = TabularNet(2, 3, **scales), TabularNet(2, 3, **scales, bins=bins)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    for net in nets:
+        assert net(torch.zeros(4, 2)).dtype == torch.float32
+
+
 def test_standardisation_travels_with_the_state():
     net = TabularNet(2, 2, center=[1.0, 2.0], scale=[3.0, 4.0])
     fresh = TabularNet(2, 2)

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import warnings
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 
 import joblib
@@ -21,7 +22,7 @@ import polars as pl
 import pytest
 import skops.io as sio
 import torch
-from _quick import make_blobs, quick
+from _quick import make_blobs, quick, tiny_net
 from sklearn.base import clone
 from sklearn.datasets import load_iris
 from sklearn.ensemble import ExtraTreesClassifier
@@ -30,6 +31,7 @@ from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from skorch import NeuralNetClassifier
+from skorch.callbacks import Freezer
 from torch import nn
 
 import sklearn_dsink
@@ -272,6 +274,53 @@ def test_a_changed_byte_is_refused(saved, tmp_path):
     path.write_bytes(data)
     with pytest.raises(ValueError, match=r"cut short|damaged"):
         load_model(path)
+
+
+def with_parts(saved, path, **parts):
+    """Write a model file with some of its parts replaced."""
+    names = {"header": "format.json", "skops": "model.skops", "tensors": "tensors.safetensors"}
+    with zipfile.ZipFile(saved) as old, zipfile.ZipFile(path, "w") as new:
+        for part, name in names.items():
+            new.writestr(name, parts.get(part, old.read(name)))
+    return path
+
+
+@pytest.mark.parametrize(
+    "parts, message",
+    [
+        ({"header": "[]"}, "says .* update"),
+        ({"header": "null"}, "says None.* update"),
+        ({"header": '{"format": "sklearn-dsink model"}'}, "says .* update"),
+        ({"header": '{"format": "sklearn-dsink model", "version": "1"}'}, "says .* update"),
+        ({"header": b"\xff\xfe"}, "is damaged"),
+        ({"header": "[" * 100_000}, "is damaged"),
+        ({"skops": b"junk"}, "is damaged"),
+        ({"tensors": b"junk"}, "is damaged"),
+    ],
+)
+def test_junk_in_a_file_is_refused(saved, tmp_path, parts, message):
+    path = with_parts(saved, tmp_path / "junk.dsink", **parts)
+    with pytest.raises(ValueError, match=rf"junk\.dsink {message}"):
+        load_model(path)
+
+
+def test_whatever_byte_is_changed_no_reader_raises_bare(saved, tmp_path):
+    whole = saved.read_bytes()
+    places = {*np.linspace(0, len(whole) - 1, 60, dtype=int), *range(len(whole) - 90, len(whole))}
+    path = tmp_path / "changed.dsink"
+    for place in sorted(places):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x08]) + whole[place + 1 :])
+        with suppress(ValueError):  # a changed date harms nobody
+            load_model(path)
+
+
+def test_what_holds_itself_is_refused(tmp_path):
+    clf = quick(target=tiny_net(max_epochs=1, callbacks=[Freezer("layers.0.*")])).fit(
+        *make_blobs()[:2]
+    )
+    with pytest.raises(ValueError, match="cannot be saved: something in it holds itself"):
+        save_model(clf, tmp_path / "model.dsink")
+    assert not [*tmp_path.iterdir()]
 
 
 def test_other_files_are_refused(tmp_path):

@@ -244,6 +244,21 @@ def test_a_loader_stays_where_ours_cannot_do_the_same(params, expected):
     assert (found == 0).mean() > 0.9, "what it was taught by the renewed rows"
 
 
+class OwnLoader(DataLoader):
+    """A loader that is not torch's own."""
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"iterator_valid": OwnLoader}, {"iterator_valid__num_workers": 0}],
+    ids=["own loader", "own option"],
+)
+def test_a_loader_of_the_users_leaves_the_global_generator_alone(options):
+    state = torch.get_rng_state()
+    quick(target=tiny_net(**options)).fit(X, Y).predict(X)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
 @pytest.mark.parametrize("loader", ["iterator_train", "iterator_valid"])
 def test_workers_that_would_keep_the_first_surrogate_rows_are_refused(loader):
     options = {f"{loader}__num_workers": 1, f"{loader}__persistent_workers": True}

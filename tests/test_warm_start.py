@@ -9,6 +9,7 @@ import zipfile
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from _quick import make_blobs, quick, tiny_net
 from safetensors.torch import load
 from sklearn.base import clone
@@ -82,6 +83,18 @@ def test_the_target_goes_on_from_its_weights_and_its_optimizers_state():
         for fitted in (model, whole)
     ]
     assert steps[0] == steps[1] == {20 * 4}
+
+
+def test_an_optimizer_that_cannot_be_copied_goes_on_from_its_state():
+    net = tiny_net(optimizer=torch.optim.LBFGS, max_epochs=2)
+    model = quick(target=net, warm_start=True).fit(X, Y)
+    (first,) = model.target_.optimizer_.state.values()
+    pickled = pickle.loads(pickle.dumps(model))
+    expected = state(model.fit(X, Y))
+    expected["history"] = pickled.fit(X, Y).history_  # seconds differ
+    assert_state(pickled, expected)
+    (second,) = model.target_.optimizer_.state.values()
+    assert second["n_iter"] == 2 * first["n_iter"]
 
 
 def test_relaxed_shares_are_asked_for_again_and_rows_go_by_their_new_names():
