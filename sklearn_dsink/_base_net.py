@@ -26,8 +26,9 @@ from ._interrupts import train_net
 from ._label_scores import score_by_labels
 from ._loss_epochs import LossEpochs
 from ._seeding import seeded
+from ._threads import few_threads
 from .losses import SampleLoss, WeightedMean
-from .nets import few_threads, leave_training, make_net, plain_history, quantile_bins
+from .nets import leave_training, make_net, plain_history, quantile_bins
 from .scaling import column_moments
 from .validation import number_classes
 

@@ -31,9 +31,10 @@ from ._precision import check_scales
 from ._progress import EpochProgress
 from ._seeding import seeded
 from ._target_net import module_outputs, prepare_net
+from ._threads import few_threads
 from .checkpoint import EpochOpening, TargetKeeper
 from .losses import SampleLoss
-from .nets import TabularNet, few_threads
+from .nets import TabularNet
 
 #: Renews the surrogate labels: takes log f(x) of all training rows, which it may overwrite, and
 #: returns the rows of Q and what the history should hold of it.

@@ -21,10 +21,11 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from skorch.dataset import Dataset
 
-from sklearn_dsink import NetClassifier, export, nets
+from sklearn_dsink import NetClassifier, _threads, export
 from sklearn_dsink._seeding import seeded
+from sklearn_dsink._threads import threads_for
 from sklearn_dsink.iterators import TensorIterator
-from sklearn_dsink.nets import TabularNet, threads_for
+from sklearn_dsink.nets import TabularNet
 
 X, Y, _ = make_blobs()
 NETS = {
@@ -68,7 +69,7 @@ def test_a_forked_process_does_not_wait_for_a_thread_of_its_parent():
     held, done = Event(), Event()
 
     def hold():
-        with seeded(0), nets._INSIDE.lock:
+        with seeded(0), _threads._INSIDE.lock:
             held.set()
             done.wait()
 

@@ -14,12 +14,12 @@ from skorch import NeuralNetClassifier
 from skorch.callbacks import Callback
 from torch import nn
 
+from sklearn_dsink._threads import few_threads
 from sklearn_dsink.nets import (
     CosineHead,
     CosineSchedule,
     TabularNet,
     default_batch_size,
-    few_threads,
     make_net,
     quantile_bins,
 )

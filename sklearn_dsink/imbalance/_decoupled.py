@@ -14,8 +14,9 @@ from torch.utils.data import BatchSampler, DataLoader, WeightedRandomSampler
 
 from .._base_net import BaseNetClassifier
 from .._interrupts import train_net
+from .._threads import few_threads
 from ..losses import CrossEntropy, SampleLoss
-from ..nets import CosineSchedule, few_threads, plain_history, softmax_of_logits
+from ..nets import CosineSchedule, plain_history, softmax_of_logits
 
 
 class DecoupledNetClassifier(BaseNetClassifier):
