@@ -51,7 +51,8 @@ _BY_NAME = {
 }
 #: Packages whose types are built by a call, with arguments that are values.
 _VALUES = {"datetime", "pathlib", "polars", "zoneinfo"}
-_LOSSES = {"sklearn._loss._loss", "sklearn.linear_model._sgd_fast"}
+# The modules of scikit-learn's compiled losses; release 1.6 names them without the packages.
+_LOSSES = {"_loss", "sklearn._loss._loss", "sklearn.linear_model._sgd_fast"}
 _NOT_CALLABLE = {"JsonNode", "NdArrayNode", *_CONTAINERS}
 
 

@@ -199,6 +199,7 @@ def test_infinite_values_in_a_frame_are_named(library):
         TabularEncoder().fit(frame)
 
 
+@pytest.mark.filterwarnings("ignore:Downcasting behavior:FutureWarning")  # pandas 2, of skrub
 @pytest.mark.parametrize("endless", [np.inf, Decimal("-Infinity"), "inf"])
 def test_infinite_values_among_objects_and_texts_are_named(endless):
     values = [1.5, 2.0, 3.25] * 10
