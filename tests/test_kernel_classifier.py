@@ -211,6 +211,22 @@ def test_kernel_classifier_predicts_rows_of_no_weight_that_it_leaves_out():
     np.testing.assert_allclose(proba, refit.predict_proba(rows[part]), atol=1e-6)
 
 
+@pytest.mark.parametrize("n_landmarks", [1500, 60])
+def test_fewer_rows_have_as_many_fewer_landmarks_and_only_rows_that_stay(n_landmarks):
+    rng = np.random.default_rng(0)
+    half = rng.choice([-1.0, 1.0], size=(75, 12))
+    rows = np.vstack([half, -half])  # the columns' means and spreads are those of any two thirds
+    y = np.where(rng.random(len(rows)) < 0.2, 0, (rows[:, 0] * rows[:, 1] > 0) + 1)
+    part = np.arange(0, len(rows), 3)
+    others = np.setdiff1d(np.arange(len(rows)), part)
+    options = {"kernel": "gaussian", "alphas": [2.0], "balance": 0, "random_state": 0}
+    clf = KernelClassifier(n_landmarks=n_landmarks, **options).fit(rows, y)
+    (proba,) = clf.leave_out_proba(rows, y, [part])
+    fewer = min(100, n_landmarks * 2 // 3)
+    refit = KernelClassifier(n_landmarks=fewer, **options).fit(rows[others], y[others])
+    np.testing.assert_allclose(proba, refit.predict_proba(rows[part]), atol=1e-6)
+
+
 @pytest.mark.parametrize("alphas", [[], [0.0], [[1.0]]])
 def test_strengths_must_be_positive(alphas):
     rows, y = load_wine(return_X_y=True)

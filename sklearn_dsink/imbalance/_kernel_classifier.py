@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from copy import copy
+from math import ceil
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
@@ -198,7 +199,8 @@ class KernelClassifier(ClassifierMixin, BaseEstimator):
         # Equal rows are one row that shares its labels: copies of it, each with a label it may
         # have, are left out together.
         rows, place = distinct_rows(self._standardized(X))
-        self._choose_landmarks(rows)
+        self.landmarks_ = self._draw_landmarks(rows, self.n_landmarks)
+        self._landmark_share = len(self.landmarks_) / rows.shape[0]
         totals = np.bincount(codes, weights=weight)
         unit = totals**-self.balance  # what one row of weight 1 weighs, by class
         self._unit = unit * weight.sum() / (weight @ unit[codes])
@@ -220,10 +222,10 @@ class KernelClassifier(ClassifierMixin, BaseEstimator):
     ) -> list[FloatArray]:
         """Probabilities of parts of the training rows, each by the solution without its rows.
 
-        The landmarks, the weights of classes, the kernel and the strength are those of the fit, of
-        all rows; a label moves them hardly.  It does move the weights of columns, where these are
-        many: they are found again without the part, and only where the kernel has none does
-        leaving out rows take no more than a linear system.
+        The weights of classes, the kernel and the strength are those of the fit, of all rows; a
+        label moves them hardly.  It does move the weights of columns, where these are many: they
+        are found again without the part, at landmarks of the other rows, and only where the kernel
+        has none does leaving out rows take no more than a linear system.
 
         Parameters
         ----------
@@ -258,10 +260,10 @@ class KernelClassifier(ClassifierMixin, BaseEstimator):
         for part, (model, sums) in zip(
             parts, leave_out(rows, targets, weight, left_out), strict=True
         ):
-            gram, moments = np.split(sums, [len(self.landmarks_) + 1], axis=1)
+            gram, moments = np.split(sums, [len(model.landmarks_) + 1], axis=1)
             mean = moments[-1] / max(gram[-1, -1], np.finfo(np.float64).tiny)
             centered = moments[:-1] - np.outer(gram[:-1, -1], mean)
-            penalty = self.alpha_ * model._kernel_among(self.landmarks_)
+            penalty = self.alpha_ * model._kernel_among(model.landmarks_)
             coef = solve_ridge(gram[:-1, :-1].copy(), centered, penalty, self.alpha_ * _JITTER)
             scores = model._times_kernel(rows[part], coef) + mean
             probas.append(softmax(self.scale * scores, axis=1))
@@ -270,14 +272,20 @@ class KernelClassifier(ClassifierMixin, BaseEstimator):
     def _weigh_without(
         self, rows: Any, targets: FloatArray, weight: FloatArray, left_out: npt.NDArray[np.bool_]
     ) -> Iterator[tuple[KernelClassifier, FloatArray]]:
-        """Weigh the columns without the rows of each part, and add up the others."""
-        some = self._tuning_landmarks()
+        """Draw landmarks and weigh the columns without the rows of each part; add up the others.
+
+        The same share of them are landmarks: all, where all rows are, and fewer for fewer rows,
+        which saves half of the time.
+        """
         for own in left_out:
             kept = ~own & (weight > 0)
             others, wanted, counts = rows[kept], targets[kept], weight[kept]
             model = copy(self)
+            distinct, _ = distinct_rows(others)
+            n_landmarks = ceil(self._landmark_share * distinct.shape[0])
+            model.landmarks_ = self._draw_landmarks(distinct, n_landmarks)
             mean = counts @ wanted / max(counts.sum(), np.finfo(np.float64).tiny)
-            model._weigh_columns(others, some, wanted - mean, counts)
+            model._weigh_columns(others, model._tuning_landmarks(), wanted - mean, counts)
             yield model, model._sums(others, wanted, counts)
 
     def _add_up_without(
@@ -374,11 +382,11 @@ class KernelClassifier(ClassifierMixin, BaseEstimator):
     def _dense(self, rows: Any) -> FloatArray:
         return self._scaled(rows.toarray()) if sparse.issparse(rows) else rows
 
-    def _choose_landmarks(self, distinct: Any) -> None:
-        if distinct.shape[0] > self.n_landmarks:
+    def _draw_landmarks(self, distinct: Any, n_landmarks: int) -> FloatArray:
+        if distinct.shape[0] > n_landmarks:
             rng = check_random_state(self.random_state)
-            distinct = distinct[rng.permutation(distinct.shape[0])[: self.n_landmarks]]
-        self.landmarks_ = self._dense(distinct)
+            distinct = distinct[rng.permutation(distinct.shape[0])[:n_landmarks]]
+        return self._dense(distinct)
 
     def _kernel_among(self, landmarks: FloatArray) -> FloatArray:
         kernel = self._kernel(landmarks, landmarks)
