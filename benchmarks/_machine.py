@@ -7,7 +7,8 @@ import datetime
 import json
 import os
 import platform
-import resource
+import shlex
+import sys
 import time
 import tracemalloc
 from collections.abc import Callable
@@ -81,11 +82,6 @@ def peak_of(function: Callable[[], Any]) -> int:
         tracemalloc.stop()
 
 
-def peak_rss() -> int:
-    """Return the most bytes this process has ever had in memory."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
 def forget_peak() -> None:
     """Let the high-water mark of this process's memory start again from what it holds now."""
     Path("/proc/self/clear_refs").write_text("5")
@@ -126,7 +122,7 @@ def machine() -> dict[str, Any]:
             model = line.split(":", 1)[1].strip()
             break
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    names = ("numpy", "scipy", "scikit-learn", "torch", "skorch", "POT")
+    names = ("sklearn-dsink", "numpy", "scipy", "scikit-learn", "torch", "skorch", "POT")
     return {
         "processor": model,
         "cores": len(os.sched_getaffinity(0)),
@@ -138,11 +134,22 @@ def machine() -> dict[str, Any]:
     }
 
 
-def save(name: str, command: str, results: Any) -> Path:
+def command() -> str:
+    """Return the command that is running, without folders, which are nobody else's."""
+    words = ["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]]
+    for place, word in enumerate(words[:-1], 1):
+        if word == "--data":
+            words[place] = "FOLDER"
+        elif word in ("--out", "--accuracy"):
+            words[place] = Path(words[place]).name
+    return shlex.join(words)
+
+
+def save(name: str, results: Any) -> Path:
     """Write results with the machine and the command that made them, as JSON."""
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
-    record = {"command": command, "machine": machine(), "results": results}
+    record = {"command": command(), "machine": machine(), "results": results}
     path.write_text(json.dumps(record, indent=1) + "\n")
     return path
 

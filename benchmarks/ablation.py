@@ -13,37 +13,32 @@ fits do not see them.
 
 from __future__ import annotations
 
-import os
-
-for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-    os.environ.setdefault(_name, "1")
-
 import argparse
-import csv
-import json
 import time
 import warnings
 from contextlib import ExitStack
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
-import torch
-from _machine import machine
-from cells import ALL_CELLS, available, make_cell
+from _machine import one_thread
+from _rows import Rows, add_options, chosen_cells
+from accuracy import Task
+from cells import ALL_CELLS, make_cell
 from imblearn.ensemble import BalancedRandomForestClassifier
 from pairs import PAIRS
 from sklearn.metrics import balanced_accuracy_score
-from sklearn.preprocessing import StandardScaler
 
 from sklearn_dsink import PAPER, DSinkClassifier
 from sklearn_dsink.imbalance import KernelClassifier
 from sklearn_dsink.label_model import fit_label_model
 from sklearn_dsink.scaling import SmoothClipper
 
+SCORES = ("accuracy", "labels", "seconds")
 CELLS = [
     "digits-IF10-symmetric0.4",
     "digits-IF50-symmetric0.2",
@@ -115,27 +110,23 @@ CHANGES: dict[str, dict[str, Any]] = {
 }
 
 
-def run(
-    cell_name: str, seed: int, data: Path | None, pair: str | None, change: dict[str, Any]
-) -> list[float]:
-    cell = make_cell(cell_name, seed, data)
-    scaler = StandardScaler().fit(cell.X_train)
-    X, X_test = scaler.transform(cell.X_train), scaler.transform(cell.X_test)
+def run(task: Task, seed: int, pair: str | None, change: dict[str, Any]) -> dict[str, str]:
     parameters = {name: value for name, value in change.items() if "." not in name}
     start = time.process_time()
     with ExitStack() as stack:
         for path in change.keys() - parameters.keys():
             stack.enter_context(patch(path, change[path]))
         clf = DSinkClassifier(*PAIRS[pair], cv=4) if pair else DSinkClassifier()
-        clf.set_params(random_state=seed, **parameters).fit(X, cell.y_observed)
+        clf.set_params(random_state=seed, **parameters).fit(task.X, task.y)
         seconds = time.process_time() - start
-        predicted = clf.predict(X_test)
-    surrogate = clf.classes_[clf.surrogate_labels_.argmax(axis=1)]
-    return [
-        balanced_accuracy_score(cell.y_test, predicted),
-        balanced_accuracy_score(cell.y_true, surrogate),
+        predicted = clf.predict(task.X_test)
+    surrogate = clf.surrogate_labels_.argmax(axis=1)
+    scores = (
+        balanced_accuracy_score(task.cell.y_test, task.classes[predicted]),
+        balanced_accuracy_score(task.cell.y_true, task.classes[surrogate]),
         seconds,
-    ]
+    )
+    return dict(zip(SCORES, (f"{value:.5g}" for value in scores), strict=True))
 
 
 def summarize(path: Path) -> pd.DataFrame:
@@ -159,34 +150,25 @@ def summarize(path: Path) -> pd.DataFrame:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--data", type=Path)
-    parser.add_argument("--cells", nargs="*")
-    parser.add_argument("--changes", nargs="*", choices=CHANGES, default=CHANGES, metavar="CHANGE")
+    add_options(parser, seeds=3)
+    parser.add_argument("--changes", nargs="+", choices=CHANGES, default=CHANGES, metavar="CHANGE")
     parser.add_argument("--pair", choices=PAIRS, metavar="PAIR", help="default ones without")
-    parser.add_argument("--seeds", type=int, default=3)
     args = parser.parse_args()
-    torch.set_num_threads(1)
+    one_thread()
     warnings.simplefilter("ignore")
-    cells = args.cells or available(args.data, {name: ALL_CELLS[name] for name in CELLS})
-    done = set()
-    if args.out.is_file():
-        done = set(pd.read_csv(args.out)[["cell", "seed", "change"]].itertuples(index=False))
-    else:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text("cell,seed,change,accuracy,labels,seconds\n")
-    args.out.with_suffix(".json").write_text(json.dumps(machine(), indent=1) + "\n")
-    done = {tuple(key) for key in done}
-    for seed in range(args.seeds):
-        for cell in cells:
-            for change in args.changes:
-                if (cell, seed, change) in done:
-                    continue
-                scores = run(cell, seed, args.data, args.pair, CHANGES[change])
-                with args.out.open("a", newline="") as file:
-                    csv.writer(file).writerow([cell, seed, change, *(f"{v:.5g}" for v in scores)])
+    rows = Rows(args.out, ("cell", "seed", "change"), SCORES, again=args.again)
+    changes = dict.fromkeys(["default", *args.changes])  # effects are against it
+    cells = chosen_cells(parser, args, {name: ALL_CELLS[name] for name in CELLS})
+    for seed, cell in product(range(args.seeds), cells):
+        for change in changes:
+            if rows.missing(cell, seed, change):
+                task = Task.of(make_cell(cell, seed, args.data))
+                key = {"cell": cell, "seed": seed, "change": change}
+                rows.add(key | run(task, seed, args.pair, CHANGES[change]))
     summary = summarize(args.out)
-    summary.to_csv(args.out.with_name(f"{args.out.stem}_summary.csv"), index=False)
+    summary.to_csv(
+        args.out.with_name(f"{args.out.stem}_summary.csv"), index=False, lineterminator="\n"
+    )
     print(summary.to_string(index=False))
 
 

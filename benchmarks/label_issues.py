@@ -27,7 +27,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from cells import available, make_cell
+from _machine import one_thread
+from _rows import add_cell_options, chosen_cells, how_many
+from cells import make_cell
 from cleanlab.count import compute_confident_joint
 from cleanlab.filter import find_label_issues as cleanlab_issues
 from cleanlab.rank import get_label_quality_scores
@@ -265,15 +267,15 @@ def report(results: dict[str, list[dict[str, Any]]]) -> None:
 def main() -> None:
     """Run the cells that are not in the file yet, then print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, help="folder of the .npz sets")
+    add_cell_options(parser)
     parser.add_argument("--out", type=Path, help="JSON of the results, read and added to")
-    parser.add_argument("--cells", nargs="*", help="default: every cell of the sets at hand")
     parser.add_argument("--fit", action="store_true", help="fit a DSinkClassifier in each cell")
-    parser.add_argument("--seeds", type=int, default=1, help="how many")
+    parser.add_argument("--seeds", type=how_many, default=1, help="how many")
     parser.add_argument("--first-seed", type=int, default=0)
     args = parser.parse_args()
+    one_thread()
+    names = chosen_cells(parser, args, None)
     done = json.loads(args.out.read_text()) if args.out and args.out.exists() else {}
-    names = args.cells or available(args.data)
     seeds = range(args.first_seed, args.first_seed + args.seeds)
     for name in names:
         for seed in seeds:

@@ -79,7 +79,7 @@ def main() -> None:
             answer = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
             found.setdefault(method, {})[cell] = json.loads(answer.stdout)
             print(cell, method, f"{found[method][cell]:.0f} MiB", flush=True)
-    save("memory", "python benchmarks/memory.py --data FOLDER", found)
+    save("memory", found)
     cells = list(next(iter(found.values())))
     save_table(
         "memory",

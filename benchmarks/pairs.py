@@ -10,28 +10,22 @@ how many cells D-SINK is more than half a point below the better one.
 
 from __future__ import annotations
 
-import os
-
-for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-    os.environ.setdefault(_name, "1")
-
 import argparse
-import csv
-import json
 import time
 import warnings
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
-from _machine import machine
-from cells import CELLS, available, make_cell
+from _machine import one_thread
+from _rows import Rows, add_options, chosen_cells
+from accuracy import Task
+from cells import CELLS, make_cell
 from imblearn.ensemble import BalancedRandomForestClassifier, EasyEnsembleClassifier
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score
-from sklearn.preprocessing import StandardScaler
 
 from sklearn_dsink import DSinkClassifier
 from sklearn_dsink.imbalance import LogitAdjustedClassifier
@@ -50,19 +44,18 @@ PAIRS: dict[str, tuple[Any, Any]] = {
         EasyEnsembleClassifier(10),
     ),
 }
-FIELDS = ("cell", "seed", "pair", "dsink", "noise_aux", "imb_aux", "seconds")
+SCORES = ("dsink", "noise_aux", "imb_aux", "seconds")
 
 
-def run(cell_name: str, seed: int, data: Path | None, pair: str, cv: int) -> list[float]:
+def run(task: Task, seed: int, pair: str, cv: int) -> dict[str, str]:
     """Fit once; both auxiliaries alone are those that D-SINK has fitted on all rows."""
-    cell = make_cell(cell_name, seed, data)
-    scaler = StandardScaler().fit(cell.X_train)
-    X, X_test = scaler.transform(cell.X_train), scaler.transform(cell.X_test)
     start = time.process_time()
-    clf = DSinkClassifier(*PAIRS[pair], cv=cv, random_state=seed).fit(X, cell.y_observed)
+    clf = DSinkClassifier(*PAIRS[pair], cv=cv, random_state=seed).fit(task.X, task.y)
     seconds = time.process_time() - start
-    predictions = (model.predict(X_test) for model in (clf, clf.noise_aux_, clf.imb_aux_))
-    return [*(balanced_accuracy_score(cell.y_test, each) for each in predictions), seconds]
+    models = (clf, clf.noise_aux_, clf.imb_aux_)
+    predictions = [task.classes[model.predict(task.X_test)] for model in models]
+    scores = [balanced_accuracy_score(task.cell.y_test, each) for each in predictions]
+    return dict(zip(SCORES, (f"{value:.5g}" for value in (*scores, seconds)), strict=True))
 
 
 def summarize(path: Path) -> pd.DataFrame:
@@ -87,33 +80,24 @@ def summarize(path: Path) -> pd.DataFrame:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--data", type=Path, help="folder of the .npz sets; bundled sets without")
-    parser.add_argument("--cells", nargs="*", help="those of the data at hand without")
-    parser.add_argument("--pairs", nargs="*", choices=PAIRS, default=PAIRS, metavar="PAIR")
-    parser.add_argument("--seeds", type=int, default=1)
+    add_options(parser, seeds=1)
+    parser.add_argument("--pairs", nargs="+", choices=PAIRS, default=PAIRS, metavar="PAIR")
     parser.add_argument("--cv", type=int, default=4)
     args = parser.parse_args()
-    torch.set_num_threads(1)
+    one_thread()
     warnings.simplefilter("ignore")
-    done = set()
-    if args.out.is_file():
-        done = set(pd.read_csv(args.out)[["cell", "seed", "pair"]].itertuples(index=False))
-        done = {tuple(key) for key in done}
-    else:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(",".join(FIELDS) + "\n")
-    args.out.with_suffix(".json").write_text(json.dumps(machine(), indent=1) + "\n")
-    for seed in range(args.seeds):
-        for cell in args.cells or available(args.data, CELLS):
-            for pair in args.pairs:
-                if (cell, seed, pair) in done:
-                    continue
-                scores = run(cell, seed, args.data, pair, args.cv)
-                with args.out.open("a", newline="") as file:
-                    csv.writer(file).writerow([cell, seed, pair, *(f"{v:.5g}" for v in scores)])
+    rows = Rows(args.out, ("cell", "seed", "pair"), SCORES, again=args.again)
+    cells = chosen_cells(parser, args, CELLS)
+    for seed, cell in product(range(args.seeds), cells):
+        for pair in args.pairs:
+            if rows.missing(cell, seed, pair):
+                task = Task.of(make_cell(cell, seed, args.data))
+                key = {"cell": cell, "seed": seed, "pair": pair}
+                rows.add(key | run(task, seed, pair, args.cv))
     summary = summarize(args.out)
-    summary.to_csv(args.out.with_name(f"{args.out.stem}_summary.csv"), index=False)
+    summary.to_csv(
+        args.out.with_name(f"{args.out.stem}_summary.csv"), index=False, lineterminator="\n"
+    )
     print(summary.to_string(index=False))
 
 

@@ -20,9 +20,10 @@ from unittest.mock import patch
 import numpy as np
 import pandas as pd
 from _machine import machine, one_thread, save, save_table
+from _rows import how_many
+from accuracy import Task
 from cells import available, make_cell
 from sklearn.metrics import balanced_accuracy_score
-from sklearn.preprocessing import StandardScaler
 
 from sklearn_dsink import DSinkClassifier, crossfit, jobs, target, transport
 
@@ -55,9 +56,7 @@ CHOICES: dict[str, tuple[dict[str, Any], list[tuple[Any, str, Any]]]] = {
 
 def run(cell_name: str, seed: int, data: Path | None, choice: str) -> dict[str, float]:
     """Fit one choice on one cell; a renewal is a forward pass and a transport."""
-    cell = make_cell(cell_name, seed, data)
-    scaler = StandardScaler().fit(cell.X_train)
-    X, X_test = scaler.transform(cell.X_train), scaler.transform(cell.X_test)
+    task = Task.of(make_cell(cell_name, seed, data))
     parameters, replaced = CHOICES[choice]
     renewing = 0.0
     update = target.RenewSurrogate.update
@@ -75,15 +74,15 @@ def run(cell_name: str, seed: int, data: Path | None, choice: str) -> dict[str, 
         for owner, name, value in replaced:
             stack.enter_context(patch.object(owner, name, value))
         start = time.process_time()
-        clf = DSinkClassifier(random_state=seed, **parameters).fit(X, cell.y_observed)
+        clf = DSinkClassifier(random_state=seed, **parameters).fit(task.X, task.y)
         seconds = time.process_time() - start
-    labels = clf.classes_[clf.surrogate_labels_.argmax(axis=1)]
-    prediction = clf.predict(X_test)
-    alone = clf.set_params(combine=False).predict(X_test)
+    labels = task.classes[clf.surrogate_labels_.argmax(axis=1)]
+    prediction = task.classes[clf.predict(task.X_test)]
+    alone = task.classes[clf.set_params(combine=False).predict(task.X_test)]
     return {
-        "prediction": balanced_accuracy_score(cell.y_test, prediction),
-        "target alone": balanced_accuracy_score(cell.y_test, alone),
-        "labels": balanced_accuracy_score(cell.y_true, labels),
+        "prediction": balanced_accuracy_score(task.cell.y_test, prediction),
+        "target alone": balanced_accuracy_score(task.cell.y_test, alone),
+        "labels": balanced_accuracy_score(task.cell.y_true, labels),
         "seconds": seconds,
         "renewing": renewing,
     }
@@ -113,7 +112,7 @@ def tabulate(fits: pd.DataFrame) -> list[dict[str, str]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data", type=Path)
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=how_many, default=3)
     options = parser.parse_args()
     one_thread()
     warnings.simplefilter("ignore")
@@ -124,7 +123,7 @@ def main() -> None:
                 found = run(cell, seed, options.data, choice)
                 fits.append({"cell": cell, "seed": seed, "choice": choice, **found})
                 print(fits[-1], flush=True)
-    save("speed_choices", "python benchmarks/speed_choices.py --data FOLDER", fits)
+    save("speed_choices", fits)
     table = tabulate(pd.DataFrame(fits))
     save_table("speed_choices", table)
     print(machine())
