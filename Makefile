@@ -49,11 +49,11 @@ format: $(VENV)/.stamp-test  ## let ruff put imports and layout in order
 test: lint  ## lint, then all tests but the slow ones, doctests and README included
 	$(ONE_THREAD) $(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(PYTEST_ARGS)
 
-test-long: lint  ## every test, the slow ones too, with many more random examples
+test-long: lint  ## every test, with many more random examples; writes docs/_static/reliability_tests.csv
 	$(ONE_THREAD) HYPOTHESIS_PROFILE=nightly \
 	  $(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "slow or not slow" \
-	  --junitxml=build/test-long.xml $(PYTEST_ARGS)
-	$(BIN)/python benchmarks/reliability.py tests build/test-long.xml
+	  --junitxml=build/test-long.xml $(PYTEST_ARGS); status=$$?; \
+	  $(BIN)/python benchmarks/reliability.py tests build/test-long.xml && exit $$status
 
 # The lower bounds of the core dependencies, made into pins; all else, torch too, as constrained.
 OLDEST_PINS := joblib|numpy|pandas|POT|scikit-learn|scipy|skorch|skrub|threadpoolctl|tqdm

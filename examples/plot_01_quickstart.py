@@ -68,7 +68,7 @@ for seed in range(3):
     plain_net = NetClassifier(random_state=seed).fit(X, y_given)
     repaired.append(repaired_share(clf, y_given, y_true))
     for method, prediction in {
-        "the same net, trained plainly": plain_net.predict(X_test),
+        "a net, trained plainly": plain_net.predict(X_test),
         "noise_aux alone (f_N)": clf.noise_aux_.predict(X_test),
         "imb_aux alone (f_L)": clf.imb_aux_.predict(X_test),
         "f_N with refitted class offsets": offsets_prediction(clf, X_test),

@@ -19,8 +19,8 @@ import torch
 from threadpoolctl import ThreadpoolController
 
 # The caches of a core should serve a block's second reading in a pass; and threads, which wait for
-# each other between the operations on a block, should do so seldom: with half of this two of them
-# are a quarter slower, one as fast. On an accelerator a block only bounds the temporaries.
+# each other between the operations on a block, should do so seldom, which smaller blocks make them
+# do more often. On an accelerator a block only bounds the temporaries.
 BLOCK_BYTES = 2**21
 DEVICE_BLOCK_BYTES = 2**28
 
@@ -39,8 +39,8 @@ CURVATURE_ROWS = 4096
 # Rows of them whose products are added up at a time.
 OVERLAP_ROWS = 512
 
-# Columns from which numpy's sum of products a row is faster than BLAS's matrix times vector: 1.3
-# against 2.1 ms at 100,000 x 100, but 9.6 against 3.8 ms at 1,000,000 x 10.
+# Columns from which numpy's sum of products a row is faster than BLAS's matrix times vector; of
+# short rows it is the slower one.
 LONG_ROW = 64
 
 # Below this many entries handing work to threads costs more than it saves.
