@@ -237,7 +237,8 @@ class DSinkClassifier(DSinkParameters):
         _raise_for_params(params, self, "fit")
         if self.warm_start and getattr(self, "_warm", None) is not None:
             return self._fit_further(X, y, sample_weight, params)
-        self._forget()
+        forget_fit(self)
+        self._warm = None
         X, codes, weight = self._validate(X, y, sample_weight)
         rng = check_random_state(self.random_state)
         start = time.perf_counter()
@@ -411,7 +412,7 @@ class DSinkClassifier(DSinkParameters):
         log_proba : ndarray of shape (n_samples, n_classes), dtype float64
         """
         check_is_fitted(self)
-        check_prior(self.class_prior, self.classes_)
+        log_prior = self._log_prior()
         X = validate_features(self, X, reset=False)
         inputs = self.encoder_.encode(X)
         log_proba = log_probabilities(self.target_, inputs, corrected=False, normalize=False)
@@ -419,7 +420,7 @@ class DSinkClassifier(DSinkParameters):
         if self.combine:  # the geometric mean
             experts = self._experts_.log_proba(X, inputs)
             log_proba = TARGET_SHARE * log_proba + (1.0 - TARGET_SHARE) * experts
-        return log_softmax(log_proba + self._log_prior())  # Bayes' rule
+        return log_softmax(log_proba + log_prior)  # Bayes' rule
 
     def predict(self, X: Any) -> npt.NDArray[Any]:
         """Most probable class under `class_prior`.
@@ -486,15 +487,13 @@ class DSinkClassifier(DSinkParameters):
         return np.zeros_like(log_marginal) if self._prior_corrected else -log_marginal
 
     def _log_prior(self) -> FloatArray:
+        """Logarithm of `class_prior`, which may have been changed since the fit."""
+        check_prior(self.class_prior, self.classes_)
         if isinstance(self.class_prior, str):
             if self.class_prior == "uniform":
                 return np.zeros(len(self.classes_))
             return np.log(self.class_marginal_)
         return np.log(read_by_class(self.class_prior, self.classes_, "class_prior"))
-
-    def _forget(self) -> None:
-        forget_fit(self)
-        self._warm = None
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "target_")
