@@ -268,8 +268,8 @@ def softmax_of_logits(logits: torch.Tensor) -> torch.Tensor:
 
 def default_batch_size(n_samples: int) -> int:
     """Batch size that gives small data about 20 steps an epoch: a power of 2 in [16, 512]."""
-    power = round(math.log2(max(n_samples, 1) / 20)) if n_samples > 20 else 0
-    return min(max(2**power, 16), 512 if n_samples > 50_000 else 256)
+    size = 2 ** round(math.log2(max(n_samples, 1) / 20))
+    return min(max(size, 16), 512 if n_samples > 50_000 else 256)
 
 
 def make_net(
