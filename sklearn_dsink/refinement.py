@@ -27,7 +27,6 @@ from .crossfit import Auxiliary
 from .folds import Fold, Rows
 from .jobs import Job, RunOptions, by_auxiliary, kept_dtype, run_jobs
 from .label_model import LabelModel
-from .shared_encoding import after_encoder
 
 # Classes below this probability teach nothing of a row that is worth a copy of it.
 _LEAST_PROBA = 0.05
@@ -138,17 +137,16 @@ def refit_auxiliaries(
     refitted = {name: aux for name, aux in auxiliaries.items() if can_be_refitted(aux.template)}
     jobs = []
     for name, aux in refitted.items():
-        template = after_encoder(aux.encoded, aux.template)
+        template, stage = aux.behind_encoder, "corrected labels"
         for rows, labels, copy_weight, tested in lessons:
             params = {
                 **take_params(aux.params, rows, n_samples),
                 **weight_parameters(aux.template, copy_weight),
             }
-            stage = "corrected labels"
             jobs.append(Job(name, template, rows, labels, params, aux.seed, stage, tested))
     results = run_jobs(
         jobs,
-        {n: X if aux.encoded is None else aux.encoded.values for n, aux in refitted.items()},
+        {name: aux.reads(X) for name, aux in refitted.items()},
         classes=classes,
         class_share=model.class_share,
         title="refits on corrected labels",
