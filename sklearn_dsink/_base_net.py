@@ -26,7 +26,7 @@ from skorch.utils import noop
 from ._interrupts import train_net
 from ._label_scores import score_by_labels
 from ._loss_epochs import LossEpochs
-from ._seeding import seeded
+from ._seeding import draw_seed, seeded
 from ._threads import few_threads
 from .losses import SampleLoss, WeightedMean
 from .nets import leave_training, make_net, plain_history, quantile_bins
@@ -179,7 +179,7 @@ class BaseNetClassifier(ClassifierMixin, BaseEstimator):
             )
         if len(used) < len(codes):
             X, codes, weight = X[used], codes[used], weight[used]
-        seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
+        seed = draw_seed(check_random_state(self.random_state))
         try:
             with seeded(seed):
                 self._fit_net(X, codes, (weight / weight.mean()).astype(np.float32), seed)

@@ -30,6 +30,7 @@ from skorch import NeuralNetClassifier
 
 from ._arrays import normalize_rows
 from ._interrupts import letting_interrupts_out
+from ._seeding import draw_seed
 from .inputs import TabularEncoder, validate_features
 from .nets import leave_training
 from .scaling import SmoothClipper
@@ -39,7 +40,6 @@ from .validation import number_classes
 _INTEGER_LABELS_ONLY = {"skorch", "xgboost", "cleanlab"}
 # Steps of a pipeline that read no labels.
 _UNLABELED = {TabularEncoder, SmoothClipper}
-_MAX_SEED = np.iinfo(np.int32).max
 # Of an estimator in a message, for its reason comes after it.
 _MOST_CHARACTERS = 200
 
@@ -280,7 +280,7 @@ def set_missing_random_states(estimator: Any, rng: np.random.RandomState) -> Non
     if is_frozen(estimator):
         return
     seeds = {
-        key: int(rng.randint(_MAX_SEED))
+        key: draw_seed(rng)
         for key, value in sorted(estimator.get_params(deep=True).items())
         if value is None and (key == "random_state" or key.endswith("__random_state"))
     }

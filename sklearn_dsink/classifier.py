@@ -20,6 +20,7 @@ from ._arrays import FloatArray, at_least_float32, log_softmax, safe_log
 from ._fingerprint import require_same
 from ._net_states import renew_optimizers
 from ._parameters import DSinkParameters
+from ._seeding import draw_seed
 from .checkpoint import Checkpoint, TargetKeeper
 from .class_values import check_prior, read_by_class
 from .evidence import choose_class_marginal, gather_evidence
@@ -38,8 +39,6 @@ from .validation import check_weights, encode_labels, forget_fit
 # Weight of the target beside the pooled auxiliaries in a combined prediction: it has learnt from
 # all of them, and makes up for the weaker ones.
 TARGET_SHARE = 0.3
-
-_MAX_SEED = np.iinfo(np.int32).max
 
 
 class DSinkClassifier(DSinkParameters):
@@ -273,7 +272,7 @@ class DSinkClassifier(DSinkParameters):
         labeler = self._labeler(log_noise, marginal, weight)
         surrogate, _ = labeler()
         # Sparse rows are made dense batch by batch.
-        how = {"sparse_output": True, "random_state": rng.randint(_MAX_SEED)}
+        how = {"sparse_output": True, "random_state": draw_seed(rng)}
         encoder, inputs = evidence.encoded or encode(X, weight, **how)
         self._aux_proba_ = {name: aux.proba for name, aux in evidence.auxiliaries.items()}
         self._experts_, self.encoder_ = evidence.experts, encoder
@@ -287,7 +286,7 @@ class DSinkClassifier(DSinkParameters):
             inputs,
             surrogate.astype(np.float32, copy=False),
             labeler,
-            seed=rng.randint(_MAX_SEED),
+            seed=draw_seed(rng),
             since=learnt,
             keeper=None if checkpoint is None else checkpoint.target_keeper(labeler),
         )
@@ -309,7 +308,7 @@ class DSinkClassifier(DSinkParameters):
         renew_optimizers(net)
         if self.target is not None:
             net.max_epochs = self.target.max_epochs
-        seed = check_random_state(self.random_state).randint(_MAX_SEED)
+        seed = draw_seed(check_random_state(self.random_state))
         labeler = self._labeler(log_noise, marginal, weight)
         labeler()
         self._fit_target(

@@ -12,7 +12,7 @@ import numpy as np
 from sklearn.utils.validation import _num_samples
 
 from ._arrays import FloatArray, empty_beside, normalize_rows
-from ._seeding import seeded
+from ._seeding import draw_seed, seeded
 from .auxiliaries import (
     is_frozen,
     leaves_out,
@@ -213,7 +213,7 @@ def _make_templates(
                     UserWarning,
                     stacklevel=6,  # who called DSinkClassifier.fit
                 )
-        seed = int(random_state.randint(np.iinfo(np.int32).max))
+        seed = draw_seed(random_state)
         encoded = None
         if reads_encoded(estimator, X):
             if shared is None:
