@@ -137,16 +137,17 @@ def named(name: str, estimator: Any) -> str:
 
 def reads_integer_labels_only(estimator: Any) -> bool:
     """Whether the estimator's library takes no labels but ``0..n_classes-1``."""
-    return any(
-        base.__module__.partition(".")[0] in _INTEGER_LABELS_ONLY
-        for base in type(final_step(estimator)).__mro__
-    )
+    return not _INTEGER_LABELS_ONLY.isdisjoint(_packages(estimator))
 
 
 def looks_for_wrong_labels(estimator: Any) -> bool:
     """Whether the estimator is cleanlab's, which splits the rows into folds of its own."""
-    last = final_step(_unwrapped(estimator))
-    return any(base.__module__.partition(".")[0] == "cleanlab" for base in type(last).__mro__)
+    return "cleanlab" in _packages(_unwrapped(estimator))
+
+
+def _packages(estimator: Any) -> set[str]:
+    """Name the packages of the last step's class and of those that it inherits from."""
+    return {base.__module__.partition(".")[0] for base in type(final_step(estimator)).__mro__}
 
 
 def _unwrapped(estimator: Any) -> Any:
