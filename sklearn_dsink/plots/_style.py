@@ -72,10 +72,7 @@ def name_classes(ax: Any, labels: Any, axis: str = "x") -> int:
 
 def class_axis_title(title: str, step: int) -> str:
     """Say in an axis title that not every class is named."""
-    if step == 1:
-        return title
-    ordinal = {2: "2nd", 3: "3rd"}.get(step, f"{step}th")
-    return f"{title}; every {ordinal} is named"
+    return title if step == 1 else f"{title}; one in {step} is named"
 
 
 def legend_above(ax: Any, ncols: int = 2) -> None:
