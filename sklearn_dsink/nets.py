@@ -2,7 +2,7 @@
 
 Everything torch and skorch need to be told is told here once: standardised inputs, AdamW with a
 cosine schedule, tensor slicing instead of a row-wise loader, logits as outputs. The scikit-learn
-side is in :mod:`sklearn_dsink.net_classifier`.
+side is in :mod:`sklearn_dsink._base_net`.
 """
 
 from __future__ import annotations
