@@ -243,9 +243,10 @@ def _fit(
         raise FileExistsError(f"{out} is there already; --force replaces it.")
     _check_keeps(out, data, *([test] if test else []))
     _check_names_rows(id_column, ISSUE_TITLES, data.name)
-    table = read_table(data, [label, *([id_column] if id_column else []), *drop])
+    not_learnt = [label, *([id_column] if id_column else []), *drop]
+    table = read_table(data, not_learnt)
     labels = labels_of(table, label)
-    features = table.drop(columns={label, *([id_column] if id_column else []), *drop})
+    features = table.drop(columns=set(not_learnt))
     reader = TableReader().fit(features)
     features = reader.read(features, data.name)
     tested = None
@@ -259,26 +260,22 @@ def _fit(
         for note in reader.notes_:
             print(f"note: {note}", file=sys.stderr)
     index = None if id_column is None else names_of(table, id_column)
+    classifier = DSinkClassifier(cv=folds, random_state=seed, verbose=0 if quiet else 1)
     with _new_folder(out, force) as folder:
-        return _fit_into(
-            folder, features, labels, reader, index, tested, folds, seed, quiet, data.name
-        )
+        return _fit_into(folder, classifier, features, labels, reader, index, tested, data.name)
 
 
 def _fit_into(
     folder: Path,
-    features: Any,
-    labels: Any,
-    reader: Any,
-    index: Any,
-    tested: tuple[Any, Any] | None,
-    folds: int,
-    seed: int,
-    quiet: bool,
+    classifier: DSinkClassifier,
+    features: pd.DataFrame,
+    labels: pd.Series[Any],
+    reader: TableReader,
+    index: pd.Series[Any] | None,
+    tested: tuple[pd.DataFrame, pd.Series[Any]] | None,
     title: str,
 ) -> dict[str, Any]:
     """Fit, and write all files into a folder."""
-    classifier = DSinkClassifier(cv=folds, random_state=seed, verbose=0 if quiet else 1)
     start = time.perf_counter()
     with warnings.catch_warnings(record=True) as caught, _own_mistakes_apart():
         warnings.simplefilter("default")
@@ -297,7 +294,7 @@ def _fit_into(
         "scores": scores,
         "transport_error": float(classifier.transport_error_),
         "fit_seconds": round(seconds, 3),
-        "seed": seed,
+        "seed": classifier.random_state,
         "warnings": sorted({f"{w.category.__name__}: {w.message}" for w in caught}),
     }
     issues.to_csv(folder / "issues.csv")
