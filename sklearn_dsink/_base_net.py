@@ -21,11 +21,12 @@ from skorch import NeuralNetClassifier
 from skorch.callbacks import EarlyStopping
 from skorch.dataset import Dataset
 from skorch.helper import predefined_split
+from skorch.utils import noop
 
 from ._interrupts import train_net
 from ._label_scores import score_by_labels
 from ._loss_epochs import LossEpochs
-from ._seeding import seeded
+from ._seeding import draw_seed, seeded
 from ._threads import few_threads
 from .losses import SampleLoss, WeightedMean
 from .nets import leave_training, make_net, plain_history, quantile_bins
@@ -108,8 +109,9 @@ class BaseNetClassifier(ClassifierMixin, BaseEstimator):
         """Return new skorch callbacks for one fit; the net forgets them after it."""
         own: list[Any] = [("loss_epochs", LossEpochs())]
         if self.early_stopping:
-            own.append(("early_stopping", EarlyStopping(patience=self.patience, load_best=True)))
-            own[-1][1].sink = print if self.verbose else _no_sink
+            sink = print if self.verbose else noop
+            stopping = EarlyStopping(patience=self.patience, load_best=True, sink=sink)
+            own.append(("early_stopping", stopping))
         return own
 
     def _net_options(self) -> dict[str, Any]:
@@ -177,7 +179,7 @@ class BaseNetClassifier(ClassifierMixin, BaseEstimator):
             )
         if len(used) < len(codes):
             X, codes, weight = X[used], codes[used], weight[used]
-        seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
+        seed = draw_seed(check_random_state(self.random_state))
         try:
             with seeded(seed):
                 self._fit_net(X, codes, (weight / weight.mean()).astype(np.float32), seed)
@@ -331,9 +333,8 @@ class BaseNetClassifier(ClassifierMixin, BaseEstimator):
         -------
         y : ndarray of shape (n_samples,)
         """
-        check_is_fitted(self)
-        labels: npt.NDArray[Any] = self.classes_[self._logits(X).argmax(axis=1)]
-        return labels
+        best = self._logits(X).argmax(axis=1)
+        return np.asarray(self.classes_[best])
 
     def __sklearn_is_fitted__(self) -> bool:
         """Whether the last fit came to its end."""
@@ -356,7 +357,3 @@ def _forget_training(net: NeuralNetClassifier, own: list[Any]) -> None:
     del net.classes_inferred_  # as skorch finds them, they are all of y
     net.callbacks = [callback for callback in net.callbacks if callback not in own]
     net.callbacks_ = [callback for callback in net.callbacks_ if callback not in own]
-
-
-def _no_sink(*args: Any, **kwargs: Any) -> None:
-    """Print nothing; at module level so that nets holding it can be pickled."""

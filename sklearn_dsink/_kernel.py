@@ -72,6 +72,11 @@ def float64(values: Array, like: Array) -> Array:
     return xp.as_tensor(values, dtype=xp.float64, device=like.device)
 
 
+def cast(values: Array, dtype: Any) -> Array:
+    """Return `values` in a dtype of their own library."""
+    return values.astype(dtype) if namespace(values) is np else values.to(dtype)
+
+
 def no_grad(array: Array) -> Any:
     """Return a context in which torch tracks no gradient."""
     xp = namespace(array)
@@ -115,7 +120,7 @@ def exp_rows(
     if out is not None and out.dtype == xp.float64:
         scores = float64(scores, scores)
     if shift is not None:
-        scores = scores + (shift.astype(scores.dtype) if xp is np else shift.to(scores.dtype))
+        scores = scores + cast(shift, scores.dtype)
     low, high = float(scores.min()), float(scores.max())
     if not (np.isfinite(low) and np.isfinite(high)):
         raise ValueError(
@@ -236,10 +241,7 @@ class GibbsKernel:
             self.matrix = np.empty(self.shape, dtype=kind)
         else:
             self.matrix = self.xp.empty(self.shape, dtype=kind, device=scores.device)
-        if sample_weight is None:
-            self.weight = None
-        else:
-            self.weight = sample_weight.astype(kind) if self.xp is np else sample_weight.to(kind)
+        self.weight = None if sample_weight is None else cast(sample_weight, kind)
         self._lowest = LOWEST if out is scores else None
         self._written = False
         parallel = self.xp is np and n_jobs > 1 and self.matrix.size >= MIN_THREADED_SIZE
@@ -268,11 +270,7 @@ class GibbsKernel:
         if self._lowest is None or not self._written:
             return self.scores[rows]
         logs = self.xp.log(self.matrix[rows])
-        return logs if self.shift is None else logs - self._cast(self.shift)
-
-    def _cast(self, values: Array) -> Array:
-        dtype = self.matrix.dtype
-        return values.astype(dtype) if self.xp is np else values.to(dtype)
+        return logs if self.shift is None else logs - cast(self.shift, self.matrix.dtype)
 
     def _write(self, rows: slice, shift: Array | None) -> None:
         exp_rows(self._scores_of(rows), shift, out=self.matrix[rows], lowest=self._lowest)
@@ -282,7 +280,7 @@ class GibbsKernel:
         rest = potentials if self.shift is None else potentials - self.shift
         if float(rest.max() - rest.min()) > SAFE_RANGE:
             # As the matrix will hold it; what rounding takes away is in the scale.
-            shift = float64(self._cast(potentials), potentials)
+            shift = float64(cast(potentials, self.matrix.dtype), potentials)
             if self._written:
 
                 def rewrite(blocks: Iterator[slice]) -> None:
@@ -292,7 +290,7 @@ class GibbsKernel:
                 self._over_shares(rewrite)
             self.shift = shift
             rest = potentials - shift
-        return self._cast(self.xp.exp(rest - rest.max()))
+        return cast(self.xp.exp(rest - rest.max()), self.matrix.dtype)
 
     def totals(self, potentials: Array) -> Array:
         """Return the class shares ``sum_i w_i softmax(S_i + g) / sum_i w_i``, in float64."""

@@ -14,7 +14,7 @@ def steppers(net: Any) -> list[str]:
 
 def states(net: Any, names: list[str]) -> dict[str, Any]:
     """Give the states of these parts of an initialized net, by name."""
-    return {name: getattr(net, f"{name.rstrip('_')}_").state_dict() for name in names}
+    return {name: getattr(net, f"{name}_").state_dict() for name in names}
 
 
 def renew_optimizers(net: Any) -> None:
@@ -27,4 +27,4 @@ def renew_optimizers(net: Any) -> None:
 def load_states(net: Any, states: Mapping[str, Any]) -> None:
     """Put states back into the parts that they are of."""
     for name, state in states.items():
-        getattr(net, f"{name.rstrip('_')}_").load_state_dict(state)
+        getattr(net, f"{name}_").load_state_dict(state)

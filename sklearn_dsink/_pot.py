@@ -77,9 +77,9 @@ def _balanced(
         _, log = ot.sinkhorn(mass, marginal, cost, 2.0, method="sinkhorn", **options)
         n_iter = log["niter"] + 1
         potentials = xp.log(log["v"])
-        if bool(xp.isfinite(potentials).all()) and log["err"][-1] <= options["stopThr"]:
-            return potentials, n_iter
-        if n_iter >= max_iter and bool(xp.isfinite(potentials).all()):
+        if bool(xp.isfinite(potentials).all()) and (
+            log["err"][-1] <= options["stopThr"] or n_iter >= max_iter
+        ):
             return potentials, n_iter
     # Plain Sinkhorn would, or did, leave the range of float64.
     _, log = ot.sinkhorn(mass, marginal, cost, 2.0, method="sinkhorn_log", **options)

@@ -27,6 +27,11 @@ if hasattr(os, "register_at_fork"):  # not on Windows, which forks nothing
     os.register_at_fork(after_in_child=_renew_lock)
 
 
+def draw_seed(rng: np.random.RandomState) -> int:
+    """Draw a seed for a part of a fit, which every generator takes."""
+    return int(rng.randint(np.iinfo(np.int32).max))
+
+
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
     """Seed numpy's and torch's global generators for a block, and restore them after it.

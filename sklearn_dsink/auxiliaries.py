@@ -30,6 +30,7 @@ from skorch import NeuralNetClassifier
 
 from ._arrays import normalize_rows
 from ._interrupts import letting_interrupts_out
+from ._seeding import draw_seed
 from .inputs import TabularEncoder, validate_features
 from .nets import leave_training
 from .scaling import SmoothClipper
@@ -39,7 +40,6 @@ from .validation import number_classes
 _INTEGER_LABELS_ONLY = {"skorch", "xgboost", "cleanlab"}
 # Steps of a pipeline that read no labels.
 _UNLABELED = {TabularEncoder, SmoothClipper}
-_MAX_SEED = np.iinfo(np.int32).max
 # Of an estimator in a message, for its reason comes after it.
 _MOST_CHARACTERS = 200
 
@@ -137,16 +137,17 @@ def named(name: str, estimator: Any) -> str:
 
 def reads_integer_labels_only(estimator: Any) -> bool:
     """Whether the estimator's library takes no labels but ``0..n_classes-1``."""
-    return any(
-        base.__module__.partition(".")[0] in _INTEGER_LABELS_ONLY
-        for base in type(final_step(estimator)).__mro__
-    )
+    return not _INTEGER_LABELS_ONLY.isdisjoint(_packages(estimator))
 
 
 def looks_for_wrong_labels(estimator: Any) -> bool:
     """Whether the estimator is cleanlab's, which splits the rows into folds of its own."""
-    last = final_step(_unwrapped(estimator))
-    return any(base.__module__.partition(".")[0] == "cleanlab" for base in type(last).__mro__)
+    return "cleanlab" in _packages(_unwrapped(estimator))
+
+
+def _packages(estimator: Any) -> set[str]:
+    """Name the packages of the last step's class and of those that it inherits from."""
+    return {base.__module__.partition(".")[0] for base in type(final_step(estimator)).__mro__}
 
 
 def _unwrapped(estimator: Any) -> Any:
@@ -280,7 +281,7 @@ def set_missing_random_states(estimator: Any, rng: np.random.RandomState) -> Non
     if is_frozen(estimator):
         return
     seeds = {
-        key: int(rng.randint(_MAX_SEED))
+        key: draw_seed(rng)
         for key, value in sorted(estimator.get_params(deep=True).items())
         if value is None and (key == "random_state" or key.endswith("__random_state"))
     }

@@ -20,6 +20,7 @@ from ._arrays import FloatArray, at_least_float32, log_softmax, safe_log
 from ._fingerprint import require_same
 from ._net_states import renew_optimizers
 from ._parameters import DSinkParameters
+from ._seeding import draw_seed
 from .checkpoint import Checkpoint, TargetKeeper
 from .class_values import check_prior, read_by_class
 from .evidence import choose_class_marginal, gather_evidence
@@ -38,8 +39,6 @@ from .validation import check_weights, encode_labels, forget_fit
 # Weight of the target beside the pooled auxiliaries in a combined prediction: it has learnt from
 # all of them, and makes up for the weaker ones.
 TARGET_SHARE = 0.3
-
-_MAX_SEED = np.iinfo(np.int32).max
 
 
 class DSinkClassifier(DSinkParameters):
@@ -237,7 +236,8 @@ class DSinkClassifier(DSinkParameters):
         _raise_for_params(params, self, "fit")
         if self.warm_start and getattr(self, "_warm", None) is not None:
             return self._fit_further(X, y, sample_weight, params)
-        self._forget()
+        forget_fit(self)
+        self._warm = None
         X, codes, weight = self._validate(X, y, sample_weight)
         rng = check_random_state(self.random_state)
         start = time.perf_counter()
@@ -272,7 +272,7 @@ class DSinkClassifier(DSinkParameters):
         labeler = self._labeler(log_noise, marginal, weight)
         surrogate, _ = labeler()
         # Sparse rows are made dense batch by batch.
-        how = {"sparse_output": True, "random_state": rng.randint(_MAX_SEED)}
+        how = {"sparse_output": True, "random_state": draw_seed(rng)}
         encoder, inputs = evidence.encoded or encode(X, weight, **how)
         self._aux_proba_ = {name: aux.proba for name, aux in evidence.auxiliaries.items()}
         self._experts_, self.encoder_ = evidence.experts, encoder
@@ -286,7 +286,7 @@ class DSinkClassifier(DSinkParameters):
             inputs,
             surrogate.astype(np.float32, copy=False),
             labeler,
-            seed=rng.randint(_MAX_SEED),
+            seed=draw_seed(rng),
             since=learnt,
             keeper=None if checkpoint is None else checkpoint.target_keeper(labeler),
         )
@@ -308,7 +308,7 @@ class DSinkClassifier(DSinkParameters):
         renew_optimizers(net)
         if self.target is not None:
             net.max_epochs = self.target.max_epochs
-        seed = check_random_state(self.random_state).randint(_MAX_SEED)
+        seed = draw_seed(check_random_state(self.random_state))
         labeler = self._labeler(log_noise, marginal, weight)
         labeler()
         self._fit_target(
@@ -411,7 +411,7 @@ class DSinkClassifier(DSinkParameters):
         log_proba : ndarray of shape (n_samples, n_classes), dtype float64
         """
         check_is_fitted(self)
-        check_prior(self.class_prior, self.classes_)
+        log_prior = self._log_prior()
         X = validate_features(self, X, reset=False)
         inputs = self.encoder_.encode(X)
         log_proba = log_probabilities(self.target_, inputs, corrected=False, normalize=False)
@@ -419,7 +419,7 @@ class DSinkClassifier(DSinkParameters):
         if self.combine:  # the geometric mean
             experts = self._experts_.log_proba(X, inputs)
             log_proba = TARGET_SHARE * log_proba + (1.0 - TARGET_SHARE) * experts
-        return log_softmax(log_proba + self._log_prior())  # Bayes' rule
+        return log_softmax(log_proba + log_prior)  # Bayes' rule
 
     def predict(self, X: Any) -> npt.NDArray[Any]:
         """Most probable class under `class_prior`.
@@ -486,15 +486,13 @@ class DSinkClassifier(DSinkParameters):
         return np.zeros_like(log_marginal) if self._prior_corrected else -log_marginal
 
     def _log_prior(self) -> FloatArray:
+        """Logarithm of `class_prior`, which may have been changed since the fit."""
+        check_prior(self.class_prior, self.classes_)
         if isinstance(self.class_prior, str):
             if self.class_prior == "uniform":
                 return np.zeros(len(self.classes_))
             return np.log(self.class_marginal_)
         return np.log(read_by_class(self.class_prior, self.classes_, "class_prior"))
-
-    def _forget(self) -> None:
-        forget_fit(self)
-        self._warm = None
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "target_")

@@ -19,6 +19,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
+import pandas as pd
+from sklearn.datasets import load_digits
+from sklearn.metrics import accuracy_score, recall_score
+from sklearn.model_selection import train_test_split
+from sklearn.pipeline import Pipeline, make_pipeline
+
 try:
     import typer
     from rich.console import Console
@@ -29,7 +36,13 @@ except ImportError as error:  # pragma: no cover
         f'The command dsink needs {error.name}: pip install ".[cli]" in a clone.'
     ) from error
 
+from . import __version__
 from ._files import replacing
+from ._tables import TableReader, labels_as, labels_of, names_of, read_table
+from .classifier import DSinkClassifier
+from .datasets import flip_labels, make_long_tailed
+from .persistence import load_model, save_model
+from .report import ISSUE_TITLES, write_report
 
 app = typer.Typer(
     name="dsink",
@@ -55,8 +68,6 @@ def main() -> None:
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        from . import __version__
-
         print(f"dsink {__version__}")
         raise typer.Exit
 
@@ -228,55 +239,43 @@ def _fit(
     force: bool,
     quiet: bool,
 ) -> dict[str, Any]:
-    from . import _tables
-    from .report import ISSUE_TITLES
-
     if out.exists() and not force:  # before the work, not after it
         raise FileExistsError(f"{out} is there already; --force replaces it.")
     _check_keeps(out, data, *([test] if test else []))
     _check_names_rows(id_column, ISSUE_TITLES, data.name)
-    table = _tables.read_table(data, [label, *([id_column] if id_column else []), *drop])
-    labels = _tables.labels_of(table, label)
-    features = table.drop(columns={label, *([id_column] if id_column else []), *drop})
-    reader = _tables.TableReader().fit(features)
+    not_learnt = [label, *([id_column] if id_column else []), *drop]
+    table = read_table(data, not_learnt)
+    labels = labels_of(table, label)
+    features = table.drop(columns=set(not_learnt))
+    reader = TableReader().fit(features)
     features = reader.read(features, data.name)
     tested = None
     if test is not None:
-        test_table = _tables.read_table(test, [label])
+        test_table = read_table(test, [label])
         tested = (
             reader.read(test_table, test.name),
-            _tables.labels_as(test_table, label, labels, test.name),
+            labels_as(test_table, label, labels, test.name),
         )
     if not quiet:
         for note in reader.notes_:
             print(f"note: {note}", file=sys.stderr)
-    index = None if id_column is None else _tables.names_of(table, id_column)
+    index = None if id_column is None else names_of(table, id_column)
+    classifier = DSinkClassifier(cv=folds, random_state=seed, verbose=0 if quiet else 1)
     with _new_folder(out, force) as folder:
-        return _fit_into(
-            folder, features, labels, reader, index, tested, folds, seed, quiet, data.name
-        )
+        return _fit_into(folder, classifier, features, labels, reader, index, tested, data.name)
 
 
 def _fit_into(
     folder: Path,
-    features: Any,
-    labels: Any,
-    reader: Any,
-    index: Any,
-    tested: tuple[Any, Any] | None,
-    folds: int,
-    seed: int,
-    quiet: bool,
+    classifier: DSinkClassifier,
+    features: pd.DataFrame,
+    labels: pd.Series[Any],
+    reader: TableReader,
+    index: pd.Series[Any] | None,
+    tested: tuple[pd.DataFrame, pd.Series[Any]] | None,
     title: str,
 ) -> dict[str, Any]:
     """Fit, and write all files into a folder."""
-    import pandas as pd
-    from sklearn.pipeline import make_pipeline
-
-    from .persistence import save_model
-    from .report import write_report
-
-    classifier = _make_classifier(cv=folds, random_state=seed, verbose=0 if quiet else 1)
     start = time.perf_counter()
     with warnings.catch_warnings(record=True) as caught, _own_mistakes_apart():
         warnings.simplefilter("default")
@@ -295,7 +294,7 @@ def _fit_into(
         "scores": scores,
         "transport_error": float(classifier.transport_error_),
         "fit_seconds": round(seconds, 3),
-        "seed": seed,
+        "seed": classifier.random_state,
         "warnings": sorted({f"{w.category.__name__}: {w.message}" for w in caught}),
     }
     issues.to_csv(folder / "issues.csv")
@@ -312,17 +311,8 @@ def _fit_into(
     return metrics
 
 
-def _make_classifier(**options: Any) -> Any:
-    from .classifier import DSinkClassifier
-
-    return DSinkClassifier(**options)
-
-
 def _scores(model: Any, features: Any, labels: Any) -> dict[str, float]:
     """Score the model on a trusted table: overall, and class by class."""
-    import numpy as np
-    from sklearn.metrics import accuracy_score, recall_score
-
     predicted = model.predict(features)
     truth = labels.to_numpy()
     recalls = recall_score(
@@ -358,21 +348,15 @@ def _print_result(metrics: dict[str, Any], out: Path) -> None:
 
 
 def _predict(model: Path, data: Path, out: Path, id_column: str | None, proba: bool) -> int:
-    import pandas as pd
-    from sklearn.pipeline import Pipeline
-
-    from . import _tables
-    from .persistence import load_model
-
     if not out.name.lower().endswith((".csv", ".parquet", ".pq")):
         raise ValueError(f"{out.name}: the output's name must end in .csv or .parquet.")
     if model.is_dir():
         raise ValueError(f"{model} is a folder; give its model file, {model / 'model.dsink'}.")
     _check_keeps(out, model, data)
     pipeline = load_model(model)
-    if not (isinstance(pipeline, Pipeline) and isinstance(pipeline[0], _tables.TableReader)):
+    if not (isinstance(pipeline, Pipeline) and isinstance(pipeline[0], TableReader)):
         raise ValueError(f"{model.name} was not written by dsink fit: use it from Python.")
-    table = _tables.read_table(data, [id_column] if id_column else None)
+    table = read_table(data, [id_column] if id_column else None)
     reader, classifier = pipeline
     chances = classifier.predict_proba(reader.read(table, data.name))
     classes = classifier.classes_
@@ -403,12 +387,6 @@ def _check_names_rows(id_column: str | None, columns: Collection[str], where: st
 
 
 def _demo(out: Path, seed: int, force: bool) -> None:
-    import pandas as pd
-    from sklearn.datasets import load_digits
-    from sklearn.model_selection import train_test_split
-
-    from .datasets import flip_labels, make_long_tailed
-
     X, y = load_digits(return_X_y=True, as_frame=True)
     X, X_test, y, y_test = train_test_split(X, y, test_size=0.4, stratify=y, random_state=seed)
     X, y = make_long_tailed(X, y, 20, random_state=seed)

@@ -12,7 +12,7 @@ import numpy as np
 from sklearn.utils.validation import _num_samples
 
 from ._arrays import FloatArray, empty_beside, normalize_rows
-from ._seeding import seeded
+from ._seeding import draw_seed, seeded
 from .auxiliaries import (
     is_frozen,
     leaves_out,
@@ -31,13 +31,7 @@ from .jobs import (
     predict_by_blocks,
     run_jobs,
 )
-from .shared_encoding import (
-    Encoded,
-    after_encoder,
-    encode,
-    reads_encoded,
-    with_encoder,
-)
+from .shared_encoding import Encoded, encode, reads_encoded, with_encoder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +54,15 @@ class Template:
     params: dict[str, Any]
     seed: int
     encoded: Encoded | None
+
+    @property
+    def behind_encoder(self) -> Any:
+        """What is left of the template to be fitted."""
+        return self.template if self.encoded is None else self.template[1:]
+
+    def reads(self, X: Any) -> Any:
+        """Give the training rows as what is left to be fitted reads them."""
+        return X if self.encoded is None else self.encoded.values
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,7 +162,7 @@ def fit_auxiliaries(
     for name, each in templates.items():
         if not is_frozen(each.template):
             jobs += _make_jobs(name, each, y, parts, may_leave_out)
-    features = {n: X if t.encoded is None else t.encoded.values for n, t in templates.items()}
+    features = {name: each.reads(X) for name, each in templates.items()}
     how = {"classes": classes, "class_share": class_share, "options": options}
     results = run_jobs(jobs, features, **how)
 
@@ -210,7 +213,7 @@ def _make_templates(
                     UserWarning,
                     stacklevel=6,  # who called DSinkClassifier.fit
                 )
-        seed = int(random_state.randint(np.iinfo(np.int32).max))
+        seed = draw_seed(random_state)
         encoded = None
         if reads_encoded(estimator, X):
             if shared is None:
@@ -226,7 +229,7 @@ def _make_jobs(
 ) -> list[Job]:
     """Fit each part, or all rows alone where the auxiliary tells what it says without others."""
     params, n_samples, whole = auxiliary.params, len(y), parts[0].taught
-    template = after_encoder(auxiliary.encoded, auxiliary.template)
+    template = auxiliary.behind_encoder
     leaving = None
     if may_leave_out and leaves_out(template):
         weight = _weight_in(params)

@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from ._arrays import FloatArray
 from ._files import replacing
 from ._quiet import without_warnings
-from .class_values import check_prior
 from .classifier import DSinkClassifier
 from .nets import TabularNet
 from .target import DistillationLoss
@@ -94,7 +93,6 @@ def export_onnx(model: DSinkClassifier, path: str | os.PathLike[str]) -> Path:
             "search, export the classifier in it: pipeline[-1], search.best_estimator_."
         )
     check_is_fitted(model)
-    check_prior(model.class_prior, model.classes_)
     net = model.target_
     # As it was before torch.compile.
     module = copy.deepcopy(getattr(net.module_, "_orig_mod", net.module_))

@@ -240,7 +240,7 @@ def class_summary(
         issues = find_label_issues(y, q, classes=classes)
     given = np.bincount(codes, minlength=len(classes))
     estimated = q.sum(axis=0)
-    _, flagged_codes = encode(issues["given_label"][issues["is_issue"]], classes, allow_empty=True)
+    _, flagged_codes = encode(issues["given_label"][issues["is_issue"]], classes)
     flagged = np.bincount(flagged_codes, minlength=len(classes))
     summary = pd.DataFrame(
         {
@@ -307,11 +307,9 @@ def noisy_pairs(noise_matrix: Any, class_marginal: Any, *, classes: Any = None) 
     return pairs.sort_values("share", ascending=False, kind="stable", ignore_index=True)
 
 
-def encode(
-    y: Any, classes: Any = None, *, allow_empty: bool = False
-) -> tuple[npt.NDArray[Any], npt.NDArray[np.intp]]:
+def encode(y: Any, classes: Any = None) -> tuple[npt.NDArray[Any], npt.NDArray[np.intp]]:
     """Give the classes and the code of each label; raise where a label is none of the classes."""
-    y = np.asarray(y) if allow_empty and len(y) == 0 else column_or_1d(y)
+    y = column_or_1d(y)
     check_finite(y)
     if classes is None:
         return np.unique(y, return_inverse=True)

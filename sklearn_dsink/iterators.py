@@ -95,7 +95,7 @@ class TensorIterator:
         self.device = torch.device(device)
         self._data = data
         self._rows = None if rows is None else torch.as_tensor(rows, dtype=torch.int64)
-        self._X = self._as_source(data.X)
+        self._X = _apply(data.X, self._as_source)
 
     def __len__(self) -> int:
         """Return the number of batches."""
@@ -103,7 +103,7 @@ class TensorIterator:
 
     def __iter__(self) -> Iterator[tuple[Any, Any]]:
         """Yield pairs (X, y) of batches."""
-        y_source = None if self._data.y is None else self._as_source(self._data.y)
+        y_source = None if self._data.y is None else _apply(self._data.y, self._as_source)
         rows = torch.randperm(self.n_rows) if self.shuffle else None
         if self._rows is not None:
             rows = self._rows if rows is None else self._rows[rows]
@@ -126,10 +126,7 @@ class TensorIterator:
                 edges.pop()
         return list(pairwise([*edges, self.n_rows]))
 
-    def _as_source(self, data: Any) -> Any:
-        return _apply(data, self._one_source)
-
-    def _one_source(self, array: Any) -> Any:
+    def _as_source(self, array: Any) -> Any:
         if sparse.issparse(array):
             return array.tocsr()
         tensor = array if torch.is_tensor(array) else _tensor_of(np.asarray(array))

@@ -28,11 +28,6 @@ __all__ = [
     "shot_groups",
 ]
 
-_GROUP_CONSTRAINTS: dict[str, list[Any]] = {
-    "many": [Interval(Real, 0, None, closed="left")],
-    "few": [Interval(Real, 0, None, closed="left")],
-}
-
 
 def shot_groups(y_train: Any, *, many: float = 100, few: float = 20) -> dict[Hashable, str]:
     """Sort the classes into many-shot, medium-shot and few-shot by their size in training.
@@ -67,8 +62,9 @@ def shot_groups(y_train: Any, *, many: float = 100, few: float = 20) -> dict[Has
     >>> shot_groups(["a"] * 101 + ["b"] * 20 + ["c"] * 19)
     {'a': 'many', 'b': 'medium', 'c': 'few'}
     """
+    bound = [Interval(Real, 0, None, closed="left")]
     validate_parameter_constraints(
-        _GROUP_CONSTRAINTS, {"many": many, "few": few}, caller_name="shot_groups"
+        {"many": bound, "few": bound}, {"many": many, "few": few}, caller_name="shot_groups"
     )
     classes, counts = np.unique(column_or_1d(y_train), return_counts=True)
     names = class_groups(counts, many=many, few=few).tolist()

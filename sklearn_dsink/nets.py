@@ -2,7 +2,7 @@
 
 Everything torch and skorch need to be told is told here once: standardised inputs, AdamW with a
 cosine schedule, tensor slicing instead of a row-wise loader, logits as outputs. The scikit-learn
-side is in :mod:`sklearn_dsink.net_classifier`.
+side is in :mod:`sklearn_dsink._base_net`.
 """
 
 from __future__ import annotations
@@ -268,8 +268,8 @@ def softmax_of_logits(logits: torch.Tensor) -> torch.Tensor:
 
 def default_batch_size(n_samples: int) -> int:
     """Batch size that gives small data about 20 steps an epoch: a power of 2 in [16, 512]."""
-    power = round(math.log2(max(n_samples, 1) / 20)) if n_samples > 20 else 0
-    return min(max(2**power, 16), 512 if n_samples > 50_000 else 256)
+    size = 2 ** round(math.log2(max(n_samples, 1) / 20))
+    return min(max(size, 16), 512 if n_samples > 50_000 else 256)
 
 
 def make_net(

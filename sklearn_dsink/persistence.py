@@ -17,7 +17,7 @@ import warnings
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import is_dataclass
+from dataclasses import dataclass, is_dataclass
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -49,17 +49,17 @@ _CALLED = ("module", "criterion", "optimizer", "iterator_train", "iterator_valid
 _HEADER, _STRUCTURE, _TENSORS = "format.json", "model.skops", "tensors.safetensors"
 
 
+@dataclass
 class SavedTensor:
     """Stands for a tensor in the saved structure.
 
-    Parameters
+    Attributes
     ----------
     key : str
         Its name among the saved tensors.
     """
 
-    def __init__(self, key: str) -> None:
-        self.key = key
+    key: str
 
 
 class SavedDict:
@@ -85,10 +85,11 @@ class SavedDict:
         return self.empty
 
 
+@dataclass
 class SavedNet:
     """Stands for a fitted skorch net in the saved structure.
 
-    Parameters
+    Attributes
     ----------
     net_class : type
         Class of the net.
@@ -104,21 +105,12 @@ class SavedNet:
         States of its optimizers, where it is to be trained further.
     """
 
-    def __init__(
-        self,
-        net_class: type[NeuralNet],
-        params: dict[str, Any],
-        state: dict[str, dict[str, str]],
-        history: list[dict[str, Any]],
-        fitted: dict[str, Any],
-        steps: dict[str, Any],
-    ) -> None:
-        self.net_class = net_class
-        self.params = params
-        self.state = state
-        self.history = history
-        self.fitted = fitted
-        self.steps = steps
+    net_class: type[NeuralNet]
+    params: dict[str, Any]
+    state: dict[str, dict[str, str]]
+    history: list[dict[str, Any]]
+    fitted: dict[str, Any]
+    steps: dict[str, Any]
 
 
 def save_model(model: Any, path: str | os.PathLike[str]) -> Path:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from sklearn.utils.validation import _num_samples
 
 from ._arrays import FloatArray, normalize_rows
 from ._seeding import seeded
@@ -164,7 +165,6 @@ def predict_aligned(
         If the classifier fails, or what it gives are no probabilities; it is named.
     """
     known = _known_classes(estimator, name)
-    n_rows = X.shape[0] if hasattr(X, "shape") else len(X)
     # Some draw from the global generators even to predict: skorch's data loader, for one.
     try:
         with seeded(0) if draws_globally(estimator) else nullcontext():
@@ -173,7 +173,7 @@ def predict_aligned(
         raise ValueError(
             f"{named(name, estimator)} failed to predict: {type(error).__name__}: {error}"
         ) from error
-    proba = check_proba(answer, n_rows, len(known), name)
+    proba = check_proba(answer, _num_samples(X), len(known), name)
     try:
         return align_columns(proba, known, np.asarray(classes).tolist(), class_share)
     except ValueError as error:

@@ -8,6 +8,7 @@ not seen that fold: fits that leave out two folds at a time.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -26,7 +27,6 @@ from .crossfit import Auxiliary
 from .folds import Fold, Rows
 from .jobs import Job, RunOptions, by_auxiliary, kept_dtype, run_jobs
 from .label_model import LabelModel
-from .shared_encoding import after_encoder
 
 # Classes below this probability teach nothing of a row that is worth a copy of it.
 _LEAST_PROBA = 0.05
@@ -126,31 +126,27 @@ def refit_auxiliaries(
     """
     n_samples = len(codes)
     weight = np.ones(n_samples) if sample_weight is None else sample_weight
-    lessons: list[tuple[Rows, Rows | None, FloatArray]]
-    lessons = [(np.arange(n_samples), None, model.posterior)]
-    for number, (train, held_out) in enumerate(folds):
-        posterior = _unseen_posterior(auxiliaries, model, codes, number)
-        lessons.append((train, held_out, posterior))
+    lessons = []  # which all auxiliaries share
+    for taught, tested, posterior in _lessons(auxiliaries, model, codes, folds):
+        heavy = taught[weight[taught] > 0]
+        copies, labels, copy_weight = weighted_copies(
+            posterior[heavy], balance=REFIT_BALANCE, sample_weight=weight[heavy]
+        )
+        lessons.append((heavy[copies], classes[labels], copy_weight, tested))
 
     refitted = {name: aux for name, aux in auxiliaries.items() if can_be_refitted(aux.template)}
     jobs = []
     for name, aux in refitted.items():
-        template = after_encoder(aux.encoded, aux.template)
-        for rows, test, posterior in lessons:
-            rows = rows[weight[rows] > 0]
-            copies, labels, copy_weight = weighted_copies(
-                posterior[rows], balance=REFIT_BALANCE, sample_weight=weight[rows]
-            )
-            rows = rows[copies]
+        template, stage = aux.behind_encoder, "corrected labels"
+        for rows, labels, copy_weight, tested in lessons:
             params = {
                 **take_params(aux.params, rows, n_samples),
                 **weight_parameters(aux.template, copy_weight),
             }
-            stage = "corrected labels"
-            jobs.append(Job(name, template, rows, classes[labels], params, aux.seed, stage, test))
+            jobs.append(Job(name, template, rows, labels, params, aux.seed, stage, tested))
     results = run_jobs(
         jobs,
-        {n: X if aux.encoded is None else aux.encoded.values for n, aux in refitted.items()},
+        {name: aux.reads(X) for name, aux in refitted.items()},
         classes=classes,
         class_share=model.class_share,
         title="refits on corrected labels",
@@ -167,14 +163,20 @@ def refit_auxiliaries(
     return out
 
 
-def _unseen_posterior(
+def _lessons(
     auxiliaries: dict[str, Auxiliary],
     model: LabelModel,
     codes: npt.NDArray[np.integer[Any]],
-    fold: int,
-) -> FloatArray:
-    """Posterior of the rows outside a fold, from models that have not seen the fold."""
-    unseen = [aux.unseen for aux in auxiliaries.values()]
-    if any(part is None for part in unseen):
-        return model.posterior
-    return model.label([part[fold] for part in unseen if part is not None], codes)
+    folds: list[Fold],
+) -> Iterator[tuple[Rows, Rows | None, FloatArray]]:
+    """Give rows to teach, rows to predict then, and the posterior of all that teaches them.
+
+    Outside of a fold it is that of models which have not seen the fold.
+    """
+    yield np.arange(len(codes)), None, model.posterior
+    unseen = [aux.unseen for aux in auxiliaries.values() if aux.unseen is not None]
+    for number, (train, test) in enumerate(folds):
+        if len(unseen) < len(auxiliaries):
+            yield train, test, model.posterior
+        else:
+            yield train, test, model.label([part[number] for part in unseen], codes)

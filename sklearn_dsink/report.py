@@ -7,7 +7,6 @@ import hashlib
 import io
 import os
 import platform
-import sys
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timezone
 from importlib import import_module, resources
@@ -134,7 +133,6 @@ def render_report(
         loader=jinja2.PackageLoader("sklearn_dsink"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
-        trim_blocks=False,
     )
     environment.filters["short"] = _short
     templates = resources.files("sklearn_dsink") / "templates"
@@ -354,10 +352,8 @@ def _issue_row(issues: pd.DataFrame, position: int) -> dict[str, Any]:
     }
 
 
-def _table(
-    anchor: str, title: str, columns: list[str], rows: list[list[Any]], note: str = ""
-) -> dict[str, Any]:
-    return {"anchor": anchor, "title": title, "columns": columns, "rows": rows, "note": note}
+def _table(anchor: str, title: str, columns: list[str], rows: list[list[Any]]) -> dict[str, Any]:
+    return {"anchor": anchor, "title": title, "columns": columns, "rows": rows}
 
 
 def _class_table(by_class: pd.DataFrame) -> dict[str, Any]:
@@ -413,5 +409,4 @@ def _version_table() -> dict[str, Any]:
 
 
 def _version(name: str) -> str:
-    module = sys.modules.get(name) or import_module(name)
-    return str(getattr(module, "__version__", "unknown"))
+    return str(getattr(import_module(name), "__version__", "unknown"))

@@ -77,11 +77,6 @@ def encode(X: Any, sample_weight: FloatArray | None, **parameters: Any) -> Encod
         ) from error
 
 
-def after_encoder(encoded: Encoded | None, template: Any) -> Any:
-    """Give what is left to be fitted."""
-    return template if encoded is None else template[1:]
-
-
 def with_encoder(encoder: TabularEncoder, template: Any, model: Any) -> Any:
     """Put a fitted model behind its encoder again, as in the template."""
     steps = model.steps if is_pipeline(model) else [("classifier", model)]

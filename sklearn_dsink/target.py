@@ -343,15 +343,12 @@ def _train(
         net.callbacks_.insert(0, (f"{_OURS}renewal", renewal))
     net.callbacks_.insert(0, (f"{_OURS}loss_epochs", LossEpochs()))
     net.callbacks_.append((f"{_OURS}progress", progress))
-    n_done = 0
-    if keeper is None:
-        net.notify("on_train_begin", X=X, y=target)
-    else:
+    if keeper is not None:
         net.callbacks_.insert(0, (f"{_OURS}opening", EpochOpening(keeper)))
         net.callbacks_.append((f"{_OURS}keeper", keeper))
-        net.notify("on_train_begin", X=X, y=target)
-        n_done = keeper.restore(net, renewal)
-        progress.progress_.skip(n_done)
+    net.notify("on_train_begin", X=X, y=target)
+    n_done = 0 if keeper is None else keeper.restore(net, renewal)
+    progress.progress_.skip(n_done)
     # What other modules compute, and how well that divides among threads, is not for us to say.
     own = isinstance(net.module_, TabularNet) and net.batch_size > 0
     with few_threads(net, net.batch_size) if own else nullcontext(), ended_by_callbacks():

@@ -38,7 +38,7 @@ QUICK = partial(
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
-    monkeypatch.setattr(cli, "_make_classifier", QUICK)
+    monkeypatch.setattr(cli, "DSinkClassifier", QUICK)
 
 
 def flowers() -> pd.DataFrame:
@@ -211,7 +211,7 @@ def test_an_interrupted_run_leaves_nothing(table_path, tmp_path, monkeypatch):
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("sklearn_dsink.persistence.save_model", interrupt)
+    monkeypatch.setattr(cli, "save_model", interrupt)
     result = run("fit", table_path, "--label", "species", "--out", tmp_path / "out", "--folds", 2)
     assert result.exit_code == 130
     assert "interrupted; nothing was written" in result.stderr
@@ -281,7 +281,7 @@ def model_folder(tmp_path_factory):
     puzzles().to_csv(path, index=False)
     out = path.parent / "result"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cli, "_make_classifier", QUICK)
+        patch.setattr(cli, "DSinkClassifier", QUICK)
         result = run("fit", path, "--label", "y", "--id", "sample", "--out", out, "--folds", 2)
     assert result.exit_code == 0, result.output
     return out

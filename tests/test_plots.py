@@ -21,7 +21,7 @@ from sklearn_dsink.plots import (
     ReliabilityDisplay,
     ShotAccuracyDisplay,
 )
-from sklearn_dsink.plots._style import name_classes
+from sklearn_dsink.plots._style import class_axis_title, name_classes
 
 
 @pytest.fixture(autouse=True)
@@ -267,6 +267,11 @@ def test_every_class_is_named_while_there_is_room():
     _, ax = plt.subplots()
     assert name_classes(ax, list("abcdef")) == 1
     assert name_classes(ax, range(1000)) > 1
+
+
+def test_an_axis_title_says_how_many_classes_are_named():
+    assert class_axis_title("class", 1) == "class"
+    assert class_axis_title("class", 22) == "class; one in 22 is named"
 
 
 def test_importing_the_displays_does_not_import_matplotlib():

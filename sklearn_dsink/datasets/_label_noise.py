@@ -171,19 +171,14 @@ def _transition_matrix(
     if kind == "asymmetric" and not isinstance(transition, Mapping):
         return _check_transition_matrix(transition, n_classes)
     assert rate is not None
-    others = 1.0 - np.eye(n_classes)
-    if kind == "symmetric":
-        leave = np.full(n_classes, rate)
-        destination = others
-    elif kind == "joint":
-        leave = np.full(n_classes, rate)
-        destination = others * counts
+    leave, destination = np.full(n_classes, rate), 1.0 - np.eye(n_classes)
+    if kind == "joint":
+        destination *= counts
     elif kind == "pair":
-        leave = np.full(n_classes, rate)
         destination = np.roll(np.eye(n_classes), 1, axis=1)
-    else:
+    elif kind == "asymmetric":
         position = {label: code for code, label in enumerate(classes.tolist())}
-        leave, destination = np.zeros(n_classes), others
+        leave[:] = 0.0
         for source, image in transition.items():
             if source not in position or image not in position:
                 raise ValueError(

@@ -11,6 +11,7 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
 from .._arrays import FloatArray
 from .._corrected import Codes, CorrectedClassifier
+from .._seeding import draw_seed
 from ..auxiliaries import is_frozen, prepare
 from ..class_values import read_prior
 from ..folds import Fold, make_folds
@@ -138,7 +139,7 @@ class PriorCorrectedClassifier(CorrectedClassifier):
         rng = check_random_state(self.random_state)
         # Seeds are drawn for the estimator first, then for its fits and for the folds.
         estimator = prepare(self._estimator_to_correct(), rng)
-        fit_rng = np.random.RandomState(rng.randint(np.iinfo(np.int32).max))
+        fit_rng = np.random.RandomState(draw_seed(rng))
         proba = self._fit_estimator(
             estimator,
             X,

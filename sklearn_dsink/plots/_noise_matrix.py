@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from sklearn.metrics import confusion_matrix
+from sklearn.utils.multiclass import unique_labels
 
 from ..inspection import fitted
 from ._style import class_axis_title, name_classes, new_axes
@@ -88,9 +90,6 @@ class NoiseMatrixDisplay:
         -------
         display : NoiseMatrixDisplay
         """
-        from sklearn.metrics import confusion_matrix
-        from sklearn.utils.multiclass import unique_labels
-
         classes = unique_labels(y_true, y) if classes is None else np.asarray(classes)
         matrix = confusion_matrix(y_true, y, labels=classes, normalize="true")
         return cls(matrix, classes).plot(ax)

@@ -72,10 +72,7 @@ def name_classes(ax: Any, labels: Any, axis: str = "x") -> int:
 
 def class_axis_title(title: str, step: int) -> str:
     """Say in an axis title that not every class is named."""
-    if step == 1:
-        return title
-    ordinal = {2: "2nd", 3: "3rd"}.get(step, f"{step}th")
-    return f"{title}; every {ordinal} is named"
+    return title if step == 1 else f"{title}; one in {step} is named"
 
 
 def legend_above(ax: Any, ncols: int = 2) -> None:
@@ -95,12 +92,11 @@ def legend_above(ax: Any, ncols: int = 2) -> None:
             break
 
 
-def tidy(ax: Any, grid: str | None = "y") -> None:
+def tidy(ax: Any, grid: str = "y") -> None:
     """Take away the frame's upper right, and lay a light grid behind the data."""
     ax.spines[["top", "right"]].set_visible(False)
-    if grid:
-        ax.grid(axis=grid, color="0.9", linewidth=0.8)
-        ax.set_axisbelow(True)
+    ax.grid(axis=grid, color="0.9", linewidth=0.8)
+    ax.set_axisbelow(True)
 
 
 def check_lengths(**arrays: Any) -> None:
@@ -108,4 +104,4 @@ def check_lengths(**arrays: Any) -> None:
     lengths = {name: len(array) for name, array in arrays.items() if array is not None}
     if len(set(lengths.values())) > 1:
         found = ", ".join(f"{name} {length}" for name, length in lengths.items())
-        raise ValueError(f"these must have one entry a class, all alike: {found}.")
+        raise ValueError(f"these must have the same length: {found}.")
