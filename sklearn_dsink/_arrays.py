@@ -72,6 +72,14 @@ def at_least_float32(proba: FloatArray) -> FloatArray:
     return normalize_rows(proba.astype(np.float32))
 
 
+def from_tensor(values: Any) -> Any:
+    """Give a tensor's values as numpy reads them, which knows no bfloat16; others as they are."""
+    if not isinstance(values, torch.Tensor):
+        return values
+    values = values.detach().cpu()
+    return (values.float() if values.dtype == torch.bfloat16 else values).numpy()
+
+
 def is_mapped(array: Any) -> bool:
     """Whether an array is mapped from a file, or is a view of one that is."""
     while array is not None:

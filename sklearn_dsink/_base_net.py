@@ -155,7 +155,7 @@ class BaseNetClassifier(ClassifierMixin, BaseEstimator):
             When a parameter or the data is not as described, or training diverged.
         """
         sizes = tuple(self.hidden_layer_sizes)
-        if not all(isinstance(size, Integral) and size > 0 for size in sizes):
+        if any(not isinstance(n, Integral) or isinstance(n, bool) or n < 1 for n in sizes):
             raise ValueError(
                 f"The 'hidden_layer_sizes' parameter of {type(self).__name__} must hold whole "
                 f"numbers > 0. Got {sizes} instead."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -45,6 +46,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     path = Path(path)
     if not path.parent.is_dir():
         raise FileNotFoundError(f"The folder {str(path.parent)!r} does not exist: make it first.")
+    # `remove_leftovers` knows the name.
     folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     try:
         temporary = folder / path.name
@@ -54,3 +56,18 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def remove_leftovers(folder: Path, name: str) -> None:
+    """Remove what `replacing` had begun when its process was killed.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the files.
+    name : str
+        Regular expression of their names.
+    """
+    for path in folder.iterdir():
+        if re.fullmatch(rf"\.({name})\.[a-z0-9_]{{8}}", path.name) and path.is_dir():
+            shutil.rmtree(path)

@@ -18,6 +18,7 @@ import torch
 from scipy import sparse
 from torch.utils.data import DataLoader, Dataset
 
+from ._arrays import from_tensor
 from ._columns import is_frame
 from ._files import replacing
 from .inputs import Float32Array
@@ -156,13 +157,13 @@ def _read(number: int, block: Any) -> tuple[Float32Array, npt.NDArray[Any]]:
             f"blocks: number {number} is a {type(block).__name__}, expected a pair (X, y)."
         )
     try:
-        X = _float32(block[0])
+        X = _float32(from_tensor(block[0]))
     except (TypeError, ValueError) as error:
         raise ValueError(
             f"blocks: X of number {number} cannot be read as numbers ({error}). Encode it first, "
             "for instance by a TabularEncoder fitted on a sample."
         ) from error
-    y = np.asarray(block[1])
+    y = np.asarray(from_tensor(block[1]))
     if y.dtype == object and all(isinstance(label, str) for label in y.flat):
         y = y.astype(str)
     if y.dtype.kind not in "biufU":

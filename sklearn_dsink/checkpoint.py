@@ -15,7 +15,6 @@ import io
 import json
 import os
 import pickle
-import shutil
 from collections import Counter, OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -31,7 +30,7 @@ import torch
 from sklearn.base import BaseEstimator
 from skorch.callbacks import Callback
 
-from ._files import replacing
+from ._files import remove_leftovers, replacing
 from ._fingerprint import differences
 from ._net_states import load_states, states, steppers
 from ._seeding import generator_states, set_generator_states
@@ -81,9 +80,7 @@ class Checkpoint:
         self.folder = Path(folder).absolute()  # workers may be in another directory
         self.folder.mkdir(parents=True, exist_ok=True)
         self._compare(dict(fingerprint))
-        for name in (_FINGERPRINT, _FIT, _TARGET):  # what a killed fit had only begun to write
-            for leftover in self.folder.glob(f".{name}*"):
-                shutil.rmtree(leftover)
+        remove_leftovers(self.folder, rf"fingerprint\.json|target\.pt|{_FIT}\d+-\d+\.\w+")
         self._n_stages = 0
 
     def _compare(self, fingerprint: dict[str, str]) -> None:

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import torch
 from scipy import sparse
 from sklearn import config_context
 from sklearn.base import BaseEstimator, TransformerMixin
@@ -23,6 +22,7 @@ from sklearn.utils.sparsefuncs import csc_median_axis_0
 from sklearn.utils.validation import _check_feature_names_in, check_is_fitted, validate_data
 from torch.utils.data import Dataset
 
+from ._arrays import from_tensor
 from ._casting import as_float32, learn_shift, shift_columns, small_blocks
 from ._columns import (
     all_numeric,
@@ -93,8 +93,7 @@ def validate_features(estimator: Any, X: Any, *, reset: bool) -> Any:
             f"X is a {type(X).__name__}, which a fit would read dozens of times. Write it to a "
             "file first: X, y = sklearn_dsink.blocks.store_blocks(X, folder)."
         )
-    if isinstance(X, torch.Tensor):  # numpy has no bfloat16
-        X = X.detach().float() if X.dtype == torch.bfloat16 else X.detach()
+    X = from_tensor(X)
     names = None if reset else getattr(estimator, "feature_names_in_", None)
     if names is not None and getattr(X, "dtype", None) == np.dtype(object):
         # What callers such as SHAP make of a table with categories.

@@ -69,7 +69,8 @@ Array = Any
 """A numpy array or a torch tensor."""
 
 # Entries of the scores from which ``solver="auto"`` leaves POT for the class potentials. Below it
-# both take less than a millisecond, above it the potentials win more and more (``python benchmarks/bench_transport.py --crossover``).
+# both take less than a millisecond, above it the potentials win more and more
+# (``python benchmarks/bench_transport.py --crossover``).
 AUTO_POTENTIALS_SIZE = 10_000
 
 # Sinkhorn iterations after which ``solver="auto"`` gives up on POT: most costs need 10 to 40.

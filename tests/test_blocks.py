@@ -86,6 +86,14 @@ def test_any_blocks_come_out_as_the_whole(tmp_path, make):
     np.testing.assert_array_equal(np.load(tmp_path / "data" / "y.npy"), y)
 
 
+def test_tensors_are_read_whatever_their_precision_and_gradient(tmp_path):
+    rows = torch.arange(6, dtype=torch.bfloat16).reshape(3, 2).requires_grad_()
+    labels = torch.tensor([0.0, 1.0, 0.0], requires_grad=True)
+    X, y = store_blocks([(rows, labels)], tmp_path / "data")
+    np.testing.assert_array_equal(X, np.arange(6).reshape(3, 2))
+    np.testing.assert_array_equal(y, [0, 1, 0])
+
+
 def test_fit_on_a_dataset_is_the_fit_on_the_array(tmp_path):
     X, y = make_data()
     aux = FrozenEstimator(LinearDiscriminantAnalysis().fit(X, y))

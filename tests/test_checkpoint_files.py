@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pickle
+import shutil
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from sklearn.naive_bayes import GaussianNB
 from torch import nn
 
 from sklearn_dsink import checkpoint
+from sklearn_dsink._files import replacing
 
 
 @pytest.mark.parametrize(
@@ -127,9 +130,17 @@ def test_no_file_of_a_checkpoint_runs_code(tmp_path, name):
 
 def test_what_was_half_written_is_cleared_away(tmp_path):
     quick(checkpoint_dir=tmp_path).fit(X, Y)
-    for name in (".fit-1-000.dsink.abc", ".target.pt.abc", ".fingerprint.json.abc"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "part").touch()
-    (tmp_path / ".mine").mkdir()
+    kept = [path.name for path in tmp_path.iterdir() if path.suffix]
+    for name in kept:
+        with contextlib.suppress(KeyboardInterrupt), replacing(tmp_path / name) as temporary:
+            temporary.touch()
+            shutil.copytree(temporary.parent, tmp_path / "as it was")
+            begun = temporary.parent
+            raise KeyboardInterrupt
+        (tmp_path / "as it was").rename(begun)
+    (tmp_path / ".fit-notes").mkdir()
+    (tmp_path / ".target.pt.backup").touch()
     quick(checkpoint_dir=tmp_path).fit(X, Y)
-    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == [".mine"]
+    left = sorted(path.name for path in tmp_path.iterdir() if path.name.startswith("."))
+    assert len(kept) > 3
+    assert left == [".fit-notes", ".target.pt.backup"]

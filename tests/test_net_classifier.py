@@ -387,6 +387,7 @@ def test_cross_validation_in_processes(iris):
         ("class_weight", "inverse"),
         ("hidden_layer_sizes", (-1,)),
         ("hidden_layer_sizes", (6.5,)),
+        ("hidden_layer_sizes", [True]),
         ("random_state", "lucky"),
         ("hidden_layer_sizes", 64),
     ],
