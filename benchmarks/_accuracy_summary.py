@@ -127,6 +127,24 @@ def beyond(rows: pd.DataFrame, peers: list[str]) -> pd.DataFrame:
     return pd.DataFrame(lines).T.rename_axis("cell")
 
 
+def ranking_wins(rows: pd.DataFrame) -> pd.DataFrame:
+    """In how many cells D-SINK ranks labels better than the better of cleanlab's two scores does.
+
+    Of each method's out-of-fold probabilities alone, and of the method that is best in the cell.
+    """
+    table = rows.drop(columns="seed").groupby(["cell", "method"], sort=False).mean().unstack()
+    lines = {}
+    for name in ("issue_auroc", "tail_ap"):
+        theirs = table[name].drop(columns=OURS).dropna(axis=1, how="all")
+        confident = table[f"{name}_by_confidence"].reindex(columns=theirs.columns)
+        theirs = theirs.where(~(confident > theirs), confident)
+        theirs["best of them"] = theirs.max(axis=1)
+        above = (table[name][OURS].to_numpy()[:, None] > theirs).where(theirs.notna())
+        known = theirs.notna().sum()
+        lines[name] = above.sum().astype(int).astype(str) + " of " + known.astype(str)
+    return pd.DataFrame(lines)
+
+
 def means(rows: pd.DataFrame, cells: list[str], ranks: pd.Series) -> pd.DataFrame:
     """Every column's mean over the cells that all methods ran on, best first.
 
@@ -257,6 +275,7 @@ def summarize(path: Path, peers: list[str], order: list[str]) -> None:
     print(f"no more than half a point below its own best auxiliary: {own.sum()} cells")
     print(f"no worse than calibrated peers: {no_worse.sum(axis=0)} cells (log-loss, error)")
     print(f"above cleanlab's rankings: {found.sum(axis=0)} cells (AUROC, tail precision)")
+    print(f"above cleanlab's scores of single methods\n{ranking_wins(rows).to_string()}")
     print(f"at most 3 fits of CleanLearning: {(times <= 3).sum()} of {np.isfinite(times).sum()}")
     print(f"ranks and means: {len(common)} cells that all methods ran on")
     draw_heat_map(cells, tables["versus"]["best peer"], path.with_name(f"{path.stem}_heat.png"))

@@ -54,7 +54,7 @@ def read_numbers(frame: Any, name: Any) -> npt.NDArray[np.float64]:
     if values.dtype.kind in "fiub":
         return values.astype(np.float64, copy=False)
     numbers = pd.to_numeric(pd.Series(values).astype(object), errors="coerce").to_numpy(np.float64)
-    _require_read(frame, name, np.isnan(numbers), "number")
+    _require_read(frame, name, np.isnan(numbers), "numbers or booleans")
     return numbers
 
 
@@ -86,7 +86,7 @@ def require_all_read(vectorizer: Any, frame: Any, encoded: Any) -> None:
         If a value is given that came out as missing.
     """
     names = dict(zip(vectorizer.feature_names_in_, frame.columns, strict=True))
-    for kind, what in (("numeric", "number"), ("datetime", "date")):
+    for kind, what in (("numeric", "numbers or booleans"), ("datetime", "dates")):
         for column in vectorizer.kind_to_columns_[kind]:
             # The parts of a date are all there, or none is.
             read = encoded[vectorizer.input_to_outputs_[column][0]]
@@ -116,8 +116,8 @@ def _require_read(frame: Any, name: Any, missing: npt.NDArray[np.bool_], what: s
     for row, value in zip(rows[given], values[given], strict=True):
         if str(value).strip().lower() not in _NO_VALUE:
             raise ValueError(
-                f"Column {name!r} held {what}s in fit, and {str(value)!r} in row {row} cannot be "
-                f"read as one. Write each {what} as in fit, and NaN or None where it is missing."
+                f"Column {name!r} held {what} in fit, and {str(value)!r} in row {row} cannot be "
+                "read as one. Write all values as in fit, and NaN or None where one is missing."
             )
 
 

@@ -216,7 +216,8 @@ class GibbsKernel:
         Threads that share a pass (numpy arrays only; torch has its own threads).
     out : array or tensor of shape (n_samples, n_classes), default=None
         Where the matrix is kept, in place of memory of its own; of the `dtype` given. May be
-        `scores`: what is more than 80 below the best of its row then counts as 80 below it.
+        `scores`, until potentials take it out of range: what is more than 80 below the best of its
+        row then counts as 80 below it.
     """
 
     def __init__(
@@ -234,13 +235,9 @@ class GibbsKernel:
         self.block_size = block_size
         self.shape: tuple[int, int] = tuple(scores.shape)
         self.shift: Array | None = None
-        kind = getattr(self.xp, dtype)
-        if out is not None:
-            self.matrix = out
-        elif self.xp is np:
-            self.matrix = np.empty(self.shape, dtype=kind)
-        else:
-            self.matrix = self.xp.empty(self.shape, dtype=kind, device=scores.device)
+        self._dtype = kind = getattr(self.xp, dtype)
+        self._out = out
+        self.matrix = self._empty() if out is None else out
         self.weight = None if sample_weight is None else cast(sample_weight, kind)
         self._lowest = LOWEST if out is scores else None
         self._written = False
@@ -265,12 +262,23 @@ class GibbsKernel:
             [function(shares[0])] if len(shares) == 1 else list(self._pool.map(function, shares))
         )
 
+    def _empty(self) -> Array:
+        if self.xp is np:
+            return np.empty(self.shape, dtype=self._dtype)
+        return self.xp.empty(self.shape, dtype=self._dtype, device=self.scores.device)
+
     def _scores_of(self, rows: slice) -> Array:
         """Return the scores of some rows, from the matrix where it lies in their place."""
         if self._lowest is None or not self._written:
             return self.scores[rows]
-        logs = self.xp.log(self.matrix[rows])
-        return logs if self.shift is None else logs - cast(self.shift, self.matrix.dtype)
+        return self.xp.log(self.matrix[rows])
+
+    def _leave_scores(self) -> None:
+        """Put the scores back and take other memory: a shift may move some out of the range."""
+        if self._written:
+            for rows in row_blocks(self.shape[0], self.block_size):
+                self.scores[rows] = self._scores_of(rows)
+        self.matrix, self._lowest = self._empty(), None
 
     def _write(self, rows: slice, shift: Array | None) -> None:
         exp_rows(self._scores_of(rows), shift, out=self.matrix[rows], lowest=self._lowest)
@@ -279,6 +287,8 @@ class GibbsKernel:
         """Return ``exp(potentials - shift)`` up to a factor, absorbing what is out of range."""
         rest = potentials if self.shift is None else potentials - self.shift
         if float(rest.max() - rest.min()) > SAFE_RANGE:
+            if self._lowest is not None:
+                self._leave_scores()
             # As the matrix will hold it; what rounding takes away is in the scale.
             shift = float64(cast(potentials, self.matrix.dtype), potentials)
             if self._written:
@@ -327,6 +337,8 @@ class GibbsKernel:
                 block *= block.sum(dim=1, keepdim=True).reciprocal_()  # faster than to divide
 
         self._over_shares(label)
+        if self._out is not None and self._out is not self.matrix:
+            self._out[:] = self.matrix
         return self.matrix
 
     def reach(self) -> Array:

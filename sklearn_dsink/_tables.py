@@ -5,7 +5,7 @@ the few rows of a new file need not show it. All text is read by the same rules,
 file it stood in.
 
 Every problem is a `TableError` of one line that names the column and the row. Rows are counted
-from 1 below the header, as a spreadsheet user would.
+from 1 below the header, as a spreadsheet user would; a table's index counts them from 0.
 """
 
 from __future__ import annotations
@@ -198,6 +198,11 @@ def labels_as(
     return plain.map(known).astype(training.dtype)
 
 
+def is_labelled(column: pd.Series[Any]) -> pd.Series[bool]:
+    """Tell the rows whose label is given."""
+    return _given(_texts(column)).replace("", np.nan).notna()
+
+
 def _label_texts(column: pd.Series[Any], where: str = "") -> pd.Series[Any]:
     """Give labels as texts; one that may stand for a missing value is not guessed about."""
     texts = _texts(column)
@@ -388,9 +393,10 @@ def _raise_first(
 ) -> None:
     """Raise TableError for the first wrong row, if there is one; `what` may quote its value."""
     if wrong.any():
-        row = int(np.flatnonzero(wrong)[0]) + 1
-        what = what.format(str(column.iloc[row - 1])[:40])
-        place = f"column {column.name!r}, row {row}"
+        first = column[wrong]
+        what = what.format(str(first.iloc[0])[:40])
+        place = f"column {column.name!r}, row {first.index[0] + 1}"
+        place += f" (and {len(first) - 1} more)" if len(first) > 1 else ""
         raise TableError(f"{where}: {place}: {what}." if where else f"{place}: {what}.")
 
 

@@ -277,6 +277,7 @@ class DSinkClassifier(DSinkParameters):
         self._aux_proba_ = {name: aux.proba for name, aux in evidence.auxiliaries.items()}
         self._experts_, self.encoder_ = evidence.experts, encoder
         self._given, self._index = codes, getattr(X, "index", None)
+        self._taught = np.bincount(codes, weights=weight, minlength=len(self.classes_)) > 0
         self._prior_corrected = self.prior_correction
         self.noise_matrix_ = model.noise_matrix
         self.class_marginal_ = labeler.shares(surrogate)
@@ -489,8 +490,8 @@ class DSinkClassifier(DSinkParameters):
         """Logarithm of `class_prior`, which may have been changed since the fit."""
         check_prior(self.class_prior, self.classes_)
         if isinstance(self.class_prior, str):
-            if self.class_prior == "uniform":
-                return np.zeros(len(self.classes_))
+            if self.class_prior == "uniform":  # over the classes that have rows of any weight
+                return np.where(self._taught, 0.0, -np.inf)
             return np.log(self.class_marginal_)
         return np.log(read_by_class(self.class_prior, self.classes_, "class_prior"))
 

@@ -38,7 +38,7 @@ except ImportError as error:  # pragma: no cover
 
 from . import __version__
 from ._files import replacing
-from ._tables import TableReader, labels_as, labels_of, names_of, read_table
+from ._tables import TableReader, is_labelled, labels_as, labels_of, names_of, read_table
 from .classifier import DSinkClassifier
 from .datasets import flip_labels, make_long_tailed
 from .persistence import load_model, save_model
@@ -97,6 +97,9 @@ def fit(
     drop: Annotated[
         list[str] | None, typer.Option(help="Column to leave out; may be given again.")
     ] = None,
+    skip_unlabelled: Annotated[
+        bool, typer.Option("--skip-unlabelled", help="Leave out rows without a label.")
+    ] = False,
     out: Annotated[Path, typer.Option(help="Folder to write.")] = Path("dsink-out"),
     test: Annotated[
         Path | None, typer.Option(help="A table with trusted labels to score the model on.")
@@ -114,8 +117,8 @@ def fit(
     """
     with _one_line_errors():
         metrics = _fit(
-            data, label, id, drop or [], out, test, folds=folds, seed=seed, force=force,
-            quiet=quiet,
+            data, label, id, drop or [], out, test, skip_unlabelled=skip_unlabelled, folds=folds,
+            seed=seed, force=force, quiet=quiet,
         )  # fmt: skip
         if not quiet:
             _print_result(metrics, out)
@@ -234,6 +237,7 @@ def _fit(
     out: Path,
     test: Path | None,
     *,
+    skip_unlabelled: bool = False,
     folds: int,
     seed: int,
     force: bool,
@@ -245,6 +249,9 @@ def _fit(
     _check_names_rows(id_column, ISSUE_TITLES, data.name)
     not_learnt = [label, *([id_column] if id_column else []), *drop]
     table = read_table(data, not_learnt)
+    n_rows = len(table)
+    if skip_unlabelled:
+        table = table[is_labelled(table[label])]
     labels = labels_of(table, label)
     features = table.drop(columns=set(not_learnt))
     reader = TableReader().fit(features)
@@ -257,9 +264,13 @@ def _fit(
             labels_as(test_table, label, labels, test.name),
         )
     if not quiet:
+        if len(table) < n_rows:
+            print(f"note: {n_rows - len(table)} rows without a label left out", file=sys.stderr)
         for note in reader.notes_:
             print(f"note: {note}", file=sys.stderr)
-    index = None if id_column is None else names_of(table, id_column)
+    index = pd.Series(table.index + 1, table.index, name="row")
+    if id_column is not None:
+        index = names_of(table, id_column)
     classifier = DSinkClassifier(cv=folds, random_state=seed, verbose=0 if quiet else 1)
     with _new_folder(out, force) as folder:
         return _fit_into(folder, classifier, features, labels, reader, index, tested, data.name)
@@ -271,7 +282,7 @@ def _fit_into(
     features: pd.DataFrame,
     labels: pd.Series[Any],
     reader: TableReader,
-    index: pd.Series[Any] | None,
+    index: pd.Series[Any],
     tested: tuple[pd.DataFrame, pd.Series[Any]] | None,
     title: str,
 ) -> dict[str, Any]:
@@ -282,8 +293,7 @@ def _fit_into(
         classifier.fit(features, labels.to_numpy())
     seconds = time.perf_counter() - start
     issues = classifier.label_issues()
-    names = pd.RangeIndex(1, len(labels) + 1, name="row") if index is None else pd.Index(index)
-    issues.index = names[issues.index]
+    issues.index = pd.Index(index[issues.index])
     scores = {} if tested is None else _scores(classifier, *tested)
     metrics = {
         "rows": len(labels),
@@ -334,7 +344,7 @@ def _print_result(metrics: dict[str, Any], out: Path) -> None:
     rows = {
         "rows, classes": f"{metrics['rows']}, {metrics['classes']}",
         "labels flagged": str(metrics["labels_flagged"]),
-        "of them expected wrong": "–" if expected is None else f"{expected:.0%}",
+        "of them wrong, by its own estimate": "–" if expected is None else f"{expected:.0%}",
         **{name: f"{value:.3f}" for name, value in metrics["scores"].items()},
         "time": f"{metrics['fit_seconds']:.1f} s",
         "look at": escape(str(out / "report.html")),
@@ -353,6 +363,8 @@ def _predict(model: Path, data: Path, out: Path, id_column: str | None, proba: b
     if model.is_dir():
         raise ValueError(f"{model} is a folder; give its model file, {model / 'model.dsink'}.")
     _check_keeps(out, model, data)
+    if not model.exists():
+        raise FileNotFoundError(f"{model}: there is no such file.")
     pipeline = load_model(model)
     if not (isinstance(pipeline, Pipeline) and isinstance(pipeline[0], TableReader)):
         raise ValueError(f"{model.name} was not written by dsink fit: use it from Python.")

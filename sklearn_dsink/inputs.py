@@ -102,10 +102,20 @@ def validate_features(estimator: Any, X: Any, *, reset: bool) -> Any:
     if reset:  # scikit-learn remembers names that are strings, and no others
         estimator._column_index = X.columns if isinstance(X, pd.DataFrame) else None
     if not is_frame(X):
-        with config_context(array_api_dispatch=False):  # arrays of any library become numpy's
-            return validate_data(
-                estimator, X, reset=reset, accept_sparse="csr", ensure_all_finite="allow-nan"
-            )
+        try:
+            with config_context(array_api_dispatch=False):  # arrays of any library become numpy's
+                return validate_data(
+                    estimator, X, reset=reset, accept_sparse="csr", ensure_all_finite="allow-nan"
+                )
+        except ValueError as error:
+            if "could not convert string" not in str(error):
+                raise
+            raise ValueError(
+                f"{error}. Where columns hold text, give X as a data frame."
+            ) from error
+    if isinstance(X, pd.DataFrame) and X.columns.has_duplicates:
+        twice = X.columns[X.columns.duplicated()][0]
+        raise ValueError(f"X has more than one column {twice!r}: give each a name of its own.")
     validate_data(estimator, X, reset=reset, skip_check_array=True)
     if X.shape[0] == 0 or X.shape[1] == 0:
         what = "sample(s)" if X.shape[0] == 0 else "feature(s)"

@@ -280,8 +280,8 @@ def _failure(job: Job, error: Exception) -> str:
     )
     if "could not convert string to float" in reason:
         failure += (
-            ". It reads numbers only: give X as a data frame, and put "
-            "sklearn_dsink.inputs.TabularEncoder() before it in a pipeline."
+            ". It reads numbers only: put sklearn_dsink.inputs.TabularEncoder() before it in a "
+            "pipeline, and let X be a data frame."
         )
     if "must have the same dtype" in reason:
         failure += (

@@ -280,7 +280,8 @@ def solve_labels(
         Class shares b asked for: positive, sum 1.
     out : array or tensor of shape (n_samples, n_classes), default=None
         Where to write the labels, float32 or float64; may be `scores` itself. A score more than 80
-        below the best of its row then counts as 80 below it.
+        below the best of its row then counts as 80 below it; memory of its own is taken where
+        class potentials span more than 40.
     sample_weight, solver, relaxation, tol, max_iter, init, n_jobs
         As in `solve`.
 

@@ -229,8 +229,11 @@ def test_rows_of_no_weight_do_not_move_the_targets_scales(container):
 def test_a_class_of_no_weight_is_still_a_class():
     clf = quick().fit(X, Y, sample_weight=(Y != "cow").astype(float))
     np.testing.assert_array_equal(clf.classes_, NAMES)
-    assert np.isfinite(clf.predict_proba(X)).all()
+    # Of which nothing was taught, so that no row is predicted to be one, unless a prior says so.
+    assert np.all(clf.predict_proba(X)[:, list(clf.classes_).index("cow")] == 0)
     assert "cow" not in clf.set_params(class_prior="train").predict(X)
+    only = {name: 1.0 if name == "cow" else 1e-9 for name in NAMES}
+    assert set(clf.set_params(class_prior=only).predict(X)) == {"cow"}
 
 
 def test_frozen_auxiliaries_only():

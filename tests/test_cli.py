@@ -115,8 +115,10 @@ def test_fit_then_predict(table_path, tmp_path):
     again = pd.read_parquet(tmp_path / "p.parquet")
     assert (again["prediction"].to_numpy()[1:] == predictions["prediction"].to_numpy()[1:]).all()
 
-    result = run("predict", out / "model.dsink", tmp_path / "gone.csv")
-    assert result.exit_code == 2
+    for arguments in (("gone.dsink", "gone.csv"), (out / "model.dsink", tmp_path / "gone.csv")):
+        result = run("predict", *arguments)
+        assert result.exit_code == 2
+        assert one_line(result).endswith(": there is no such file.")
     bad = flowers().astype({"petal width (cm)": object})
     bad.loc[8, "petal width (cm)"] = "wide"
     bad.to_csv(tmp_path / "bad.csv")
@@ -138,9 +140,11 @@ def one_line(result) -> str:
         (lambda t: t, ["--label", "specie"], "no column 'specie'; did you mean 'species'"),
         (lambda t: t.assign(species="x"), ["--label", "species"], "two are needed"),
         (lambda t: t, ["--label", "plant"], "column 'plant': 150 different labels in 150 rows"),
-        (lambda t: t, ["--label", "petal width (cm)"], "row 1: 0.2 is a fraction"),
+        (lambda t: t, ["--label", "petal width (cm)"], "row 1 (and 136 more): 0.2 is a fraction"),
         (lambda t: t.assign(species=t["species"].where(t.index != 41)), ["--label", "species"],
          "column 'species', row 42: the label is missing"),
+        (lambda t: t.assign(species=t["species"].where(t.index % 50 > 1)), ["--label", "species"],
+         "column 'species', row 1 (and 5 more): the label is missing"),
         (lambda t: t.assign(far=np.where(t.index == 10, np.inf, 1.0)), ["--label", "species"],
          "column 'far', row 11: the number is infinite"),
         (lambda t: t.assign(far=[*map(str, np.arange(149) / 7), "?"]), ["--label", "species"],
@@ -156,6 +160,25 @@ def test_bad_data_is_one_line_that_names_the_place(tmp_path, change, arguments, 
     assert result.exit_code == 2
     assert message in one_line(result)
     assert [p.name for p in tmp_path.iterdir()] == ["table.csv"]
+
+
+def test_rows_without_a_label_are_left_out_where_that_is_wished(tmp_path):
+    table = flowers()
+    table["species"] = table["species"].astype(object)
+    table.loc[[0, 60, 149], "species"] = ["", "NA", None]
+    table.to_csv(tmp_path / "table.csv", index=False)
+    out = tmp_path / "out"
+    arguments = ("fit", tmp_path / "table.csv", "--label", "species", "--drop", "plant")
+    result = run(*arguments, "--folds", 2, "--skip-unlabelled", "--out", out)
+    assert result.exit_code == 0, result.output
+    assert "note: 3 rows without a label left out" in result.stderr
+    rows = pd.read_csv(out / "issues.csv", index_col="row").index
+    assert sorted(rows) == [row for row in range(1, 151) if row not in (1, 61, 150)]
+    # Rows are counted as in the file still.
+    table.loc[70, "sepal width (cm)"] = np.inf
+    table.to_csv(tmp_path / "table.csv", index=False)
+    line = one_line(run(*arguments, "--skip-unlabelled", "--out", tmp_path / "other"))
+    assert "column 'sepal width (cm)', row 71: the number is infinite" in line
 
 
 def test_strange_names_are_escaped_and_cut(tmp_path):

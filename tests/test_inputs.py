@@ -225,3 +225,13 @@ def test_the_input_is_left_as_it_was():
     before = X.copy()
     TabularEncoder().fit_transform(X)
     np.testing.assert_array_equal(X, before)
+
+
+def test_text_in_an_array_and_names_there_twice_are_told_how_to_be_mended():
+    clf = DSinkClassifier()
+    X = mixed()
+    with pytest.raises(ValueError, match="Where columns hold text, give X as a data frame"):
+        clf.fit(X.to_numpy(dtype=object), np.arange(len(X)) % 2)
+    X.columns = ["size", *X.columns[1:-1], "size"]
+    with pytest.raises(ValueError, match="X has more than one column 'size'"):
+        clf.fit(X, np.arange(len(X)) % 2)

@@ -38,7 +38,7 @@ def table(library=pd.DataFrame, **columns):
 def test_what_is_no_number_later_is_named(library, column, value):
     encoder = TabularEncoder().fit(table(library))
     later = table(library, **{column: ["1.5", "NA", value] * (N_ROWS // 3)})
-    message = f"Column '{column}' held numbers in fit, and '{value}' in row 2 cannot be read"
+    message = f"'{column}' held numbers or booleans in fit, and '{value}' in row 2 cannot be read"
     with pytest.raises(ValueError, match=message):
         encoder.transform(later)
 
@@ -54,9 +54,9 @@ def test_dates_in_another_order_are_named(library):
 def test_numbers_alone_are_read_as_strictly(library):
     numbers = {"a": [1.0, 2.0, 4.0], "b": [0, 1, 2]}
     encoder = TabularEncoder().fit(library(numbers))
-    with pytest.raises(ValueError, match="'a' held numbers in fit, and '-1,9086' in row 1 "):
+    with pytest.raises(ValueError, match=r"'a' held numbers .* in fit, and '-1,9086' in row 1 "):
         encoder.transform(library(numbers | {"a": ["1", "-1,9086", "2"]}))
-    with pytest.raises(ValueError, match="'b' held numbers in fit, and '2024-01-01"):
+    with pytest.raises(ValueError, match="'b' held numbers or booleans in fit, and '2024-01-01"):
         encoder.transform(library(numbers | {"b": pd.date_range("2024-01-01", periods=3)}))
     later = library(numbers | {"a": ["1.5", "NA", None]})
     np.testing.assert_array_equal(encoder.transform(later), [[1.5, 0], [2, 1], [2, 2]])
