@@ -188,3 +188,9 @@ def test_a_folder_that_is_there_is_left_alone(tmp_path):
 def test_a_fit_says_where_blocks_go(make):
     with pytest.raises(TypeError, match="store_blocks"):
         quick().fit(make(), make_data()[1])
+
+
+def test_missing_values_of_nullable_columns_are_nan(tmp_path):
+    frame = pd.DataFrame({"a": pd.array([1, None], dtype="Int64"), "b": [0.5, 1.5]})
+    X, _ = store_blocks([(frame, [0, 1])], tmp_path / "data")
+    np.testing.assert_array_equal(X, [[1, 0.5], [np.nan, 1.5]])

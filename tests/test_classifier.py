@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import torch
 from _quick import make_blobs, quick, tiny_net
+from scipy.special import softmax
 from sklearn.base import BaseEstimator, ClassifierMixin, clone, is_classifier
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.exceptions import NotFittedError
@@ -24,6 +25,9 @@ from skorch.callbacks import Callback
 
 from sklearn_dsink import PAPER, DSinkClassifier, losses
 from sklearn_dsink.classifier import TARGET_SHARE
+from sklearn_dsink.inspection import find_label_issues
+from sklearn_dsink.target import log_probabilities
+from sklearn_dsink.transport import solve_labels
 
 NAMES = ["ant", "bee", "cow"]
 X, Y, TRUE = make_blobs(flip=0.1, names=NAMES)
@@ -378,3 +382,65 @@ def test_two_rows_are_enough():
     frozen = FrozenEstimator(GaussianNB().fit(X, Y == "ant"))
     clf = quick(4, 2, noise_aux=frozen, imb_aux=frozen).fit(X[:2], [False, True])
     assert clf.predict_proba(X[:2]).shape == (2, 2)
+
+
+@pytest.mark.parametrize("prior_correction", [True, False])
+def test_the_target_alone_answers_for_equal_classes(prior_correction):
+    clf = quick(combine=False, prior_correction=prior_correction).fit(X, Y)
+    with torch.no_grad():
+        logits = clf.target_.module_(torch.from_numpy(X.astype(np.float32))).numpy()
+    if not prior_correction:  # the net has learnt the class shares with the rest
+        logits = logits - np.log(clf.class_marginal_)
+    np.testing.assert_allclose(clf.predict_proba(X), softmax(logits, axis=1), atol=1e-6)
+    before = clf.predict_proba(X)
+    clf.set_params(prior_correction=not prior_correction)  # of a fit to come
+    np.testing.assert_array_equal(clf.predict_proba(X), before)
+
+
+def test_surrogate_labels_are_those_of_the_target_for_the_class_shares():
+    clf = quick(noise_correction=False).fit(X, Y)
+    log_target = log_probabilities(clf.target_, X.astype(np.float32), corrected=True)
+    scores = (np.log(np.clip(clf.noise_aux_proba_, 1e-6, None)) + log_target) / 2
+    labels, result = solve_labels(scores, clf.class_marginal_)
+    np.testing.assert_allclose(clf.surrogate_labels_, labels, atol=1e-5)
+    np.testing.assert_allclose(clf.class_potentials_, result.potentials, atol=1e-4)
+
+
+def test_labels_are_renewed_as_often_as_asked():
+    clf = quick(warmup=2, renew_every=2, target=tiny_net(max_epochs=7)).fit(X, Y)
+    renewed = [epoch["epoch"] for epoch in clf.history_ if "labels_moved" in epoch]
+    assert renewed == [2, 4, 6]
+
+
+def test_label_issues_are_those_of_the_given_labels_and_both_auxiliaries():
+    frame = pd.DataFrame(X, index=[f"row {i}" for i in range(len(X))])
+    clf = quick().fit(frame, Y)
+    expected = find_label_issues(
+        Y,
+        clf.surrogate_labels_,
+        noise_proba=clf.noise_aux_proba_,
+        imb_proba=clf.imb_aux_proba_,
+        index=frame.index,
+        threshold=0.45,
+    )
+    pd.testing.assert_frame_equal(clf.label_issues(threshold=0.45), expected)
+
+
+def test_rows_of_no_weight_have_no_say_in_what_the_target_reads():
+    garbage = np.vstack([X, np.full((60, X.shape[1]), 1e3)])
+    weight = np.repeat([1.0, 0.0], [len(X), 60])
+    clf = quick().fit(garbage, np.append(Y, Y[:60]), sample_weight=weight)
+    plain = quick().fit(X, Y)
+    np.testing.assert_allclose(clf.encoder_.encode(X), plain.encoder_.encode(X), rtol=1e-5)
+    assert clf.n_iter_ == clf.transport_n_iter_ > 1
+
+
+def test_rows_that_weigh_are_spread_over_the_folds_whatever_the_others_are():
+    """Class "cow" has two such rows, and a model that has not seen one has seen the other."""
+    cows = np.flatnonzero(TRUE == "cow")
+    weight = (TRUE != "cow").astype(float)
+    weight[cows[:2]] = 1.0
+    for seed in range(6):
+        clf = quick(random_state=seed, refine=False).fit(X, TRUE, sample_weight=weight)
+        said, share = clf.imb_aux_proba_[cows[:2], 2], 2 / weight.sum()
+        assert np.abs(said - share).min() > 1e-3  # the guess of one who knows no cow

@@ -112,3 +112,42 @@ def test_rows_that_a_splitter_keeps_from_teaching_stay_so_when_folds_are_merged(
         assert not np.isin(train, np.r_[test, (test + 1) % 12]).any()
         assert len(train) == 12 - len(np.unique(np.r_[test, (test + 1) % 12]))
     assert not are_complements(folds, 12)
+
+
+def test_one_row_of_positive_weight_leaves_two_folds():
+    folds = deal_folds(np.zeros(5, int), 3, np.random.RandomState(0), np.eye(5)[2])
+    assert [len(test) for _, test in folds] == [3, 2]
+
+
+def test_a_row_that_a_split_names_twice_is_taught_once():
+    splits = [([0, 1, 1], [2]), ([2, 2], [0, 1])]
+    folds = make_folds(splits, np.zeros((3, 1)), np.zeros(3, int), None)
+    assert [train.tolist() for train, _ in folds] == [[0, 1], [2]]
+
+
+def test_few_folds_are_not_merged():
+    folds = make_folds(KFold(3), np.zeros((9, 1)), np.arange(9) % 2, None)
+    assert merge_folds(folds, 3) is folds
+    assert merge_folds(folds, 8) is folds
+
+
+def test_one_fold_that_leaves_out_more_is_enough_to_be_no_complements():
+    assert are_complements([([0], [1, 2]), ([1, 2], [0])], 3)
+    assert not are_complements([([0], [1, 2]), ([2], [0])], 3)
+
+
+def test_rows_of_no_weight_are_dealt_last_whoever_asks():
+    y, weight = np.zeros(20, int), np.repeat([1.0, 0.0], [4, 16])
+    folds = make_folds(2, np.zeros((20, 1)), y, np.random.RandomState(0), weight)
+    assert [int(weight[test].sum()) for _, test in folds] == [2, 2]
+
+
+@pytest.mark.parametrize("rows", [[-1], [3]])
+def test_numbers_of_rows_that_are_not_there(rows):
+    with pytest.raises(ValueError, match="numbers of rows, 0 to 2"):
+        make_folds([(rows, [0, 1, 2])], np.zeros((3, 1)), np.zeros(3, int), None)
+
+
+def test_one_fold_is_too_few():
+    with pytest.raises(ValueError, match="cv=1: give at least 2 folds"):
+        make_folds(1, np.zeros((3, 1)), np.zeros(3, int), np.random.RandomState(0))

@@ -290,3 +290,44 @@ def test_names_of_several_levels_keep_them():
 def test_a_class_named_twice_is_refused():
     with pytest.raises(ValueError, match="classes names 1 twice"):
         find_label_issues([1, 1], np.full((2, 2), 0.5), classes=[1, 1])
+
+
+def test_the_table_says_what_each_view_says():
+    q = np.array([[0.9, 0.1], [0.6, 0.4], [0.2, 0.8]])
+    noise, imb = np.array([[0.3, 0.7], [0.8, 0.2], [0.1, 0.9]]), q[:, ::-1]
+    issues = find_label_issues(
+        ["a", "b", "b"], q, noise_proba=noise, imb_proba=imb, threshold=0.25
+    ).sort_index()
+    assert issues["suggested_label"].tolist() == ["a", "a", "b"]
+    assert issues["noise_label"].tolist() == ["b", "a", "b"]
+    assert issues["imb_label"].tolist() == ["b", "b", "a"]
+    np.testing.assert_allclose(issues["noise_proba"], [0.3, 0.2, 0.9])
+    np.testing.assert_allclose(issues["imb_proba"], [0.1, 0.6, 0.2])
+    assert issues.attrs["threshold"] == 0.25
+
+
+def test_an_auxiliary_that_rules_a_label_out_does_not_make_it_impossible():
+    q, noise = np.array([[0.5, 0.5]]), np.array([[0.0, 1.0]])
+    quality = find_label_issues([0], q, classes=[0, 1], noise_proba=noise)["quality"][0]
+    assert quality == pytest.approx(1 / (1 + np.sqrt(0.995 / 0.005)))
+
+
+def test_ties_keep_the_order_of_the_rows_and_a_draw_is_not_below_one_half():
+    rows = np.tile([[0.5, 0.5], [0.2, 0.8]], (200, 1))
+    issues = find_label_issues(np.zeros(400, int), rows, classes=[0, 1], threshold=0.5)
+    assert issues.index.tolist() == [*range(1, 400, 2), *range(0, 400, 2)]
+    assert issues["is_issue"].sum() == 200
+
+
+def test_names_that_occur_twice_say_nothing_about_the_order_of_rows():
+    y = pd.Series(["a", "b", "b"], index=["x", "x", "y"])
+    q = pd.DataFrame([[0.9, 0.1], [0.2, 0.8], [0.3, 0.7]], index=["x", "y", "x"])
+    assert find_label_issues(y, q)["quality"].tolist() == [0.7, 0.8, 0.9]
+
+
+def test_class_summary_groups_by_the_estimate_and_takes_a_class_that_nobody_was_given():
+    q = np.tile([[0.1, 0.9, 0.0]], (150, 1))
+    summary = class_summary(np.zeros(150, int), q, classes=[0, 1, 2])
+    assert summary["group"].to_dict() == {1: "many", 0: "few", 2: "few"}
+    assert summary["given"].to_dict() == {1: 0, 0: 150, 2: 0}
+    assert summary["issue_rate"].to_dict() == {1: 0, 0: 1, 2: 0}

@@ -160,3 +160,14 @@ def test_batches_are_on_the_device():
     for X, y in TensorIterator(make_dataset(10), batch_size=4, shuffle=True, device="cuda"):
         assert X.is_cuda
         torch.testing.assert_close(X[:, 0], y.to(torch.float32))
+
+
+def test_a_subset_is_shuffled_too():
+    subset = Subset(make_dataset(50), np.arange(10, 40))
+    torch.manual_seed(0)
+    first, second = (
+        torch.cat([y for _, y in TensorIterator(subset, batch_size=7, shuffle=True)]).tolist()
+        for _ in range(2)
+    )
+    assert sorted(first) == sorted(second) == list(range(10, 40))
+    assert first != second != sorted(second)

@@ -14,7 +14,7 @@ from sklearn.preprocessing import StandardScaler
 
 from sklearn_dsink.datasets import flip_labels, make_long_tailed
 from sklearn_dsink.imbalance import KernelClassifier, _kernel_classifier
-from sklearn_dsink.imbalance._least_squares import distinct_rows, solve_ridge
+from sklearn_dsink.imbalance._least_squares import choose_alpha, distinct_rows, solve_ridge
 
 
 @pytest.mark.parametrize("kernel", ["gaussian", "linear"])
@@ -313,3 +313,90 @@ def test_labels_that_nothing_tells_are_not_told_where_columns_are_many():
             left_out[part] = proba[:, 1]
         scores.append(roc_auc_score(y, left_out))
     assert np.mean(scores) < 0.6  # weights of columns that had seen the labels gave 0.9
+
+
+def test_strength_is_chosen_by_the_weighted_error_of_rows_left_out_in_any_blocks():
+    rng = np.random.default_rng(0)
+    kernel = rbf_kernel(rng.normal(size=(40, 3)))
+    targets, weight = rng.normal(size=(40, 2)), rng.uniform(0.1, 3, 40)
+    alphas = np.array([0.01, 1.0, 100.0])
+
+    def solution(alpha, rows):
+        some = kernel[rows].T * weight[rows]
+        return np.linalg.solve(some @ kernel[rows] + alpha * kernel, some @ targets[rows])
+
+    errors = []
+    for alpha in alphas:
+        left_out = [kernel[i] @ solution(alpha, np.delete(np.arange(40), i)) for i in range(40)]
+        errors.append(weight @ ((targets - left_out) ** 2).sum(axis=1))
+    parts = slice(0, 25), slice(25, 40)
+    alpha, coef, error = choose_alpha(
+        lambda: [(part, kernel[part]) for part in parts], kernel.copy(), targets, weight, alphas
+    )
+    best = int(np.argmin(errors))
+    assert best > 0
+    assert alpha == alphas[best]
+    np.testing.assert_allclose(error, errors[best], rtol=1e-6)
+    np.testing.assert_allclose(kernel @ coef, kernel @ solution(alpha, np.arange(40)), atol=1e-6)
+
+
+def test_slopes_are_weighted_and_distances_go_by_the_columns_weights():
+    rows, y = load_wine(return_X_y=True)
+    weight = np.random.default_rng(0).uniform(0.1, 3, len(y))
+    mean = np.average(rows, axis=0, weights=weight)
+    rows = (rows - mean) / np.sqrt(np.average((rows - mean) ** 2, axis=0, weights=weight))
+    settings = {"kernel": "gaussian", "alphas": [2.0], "gamma": 0.05, "balance": 0, "scale": 1}
+
+    def scores(clf, X):
+        log_proba = np.log(clf.predict_proba(X))
+        return log_proba - log_proba.mean(axis=1, keepdims=True)
+
+    plain = KernelClassifier(**settings, weigh_columns=False).fit(rows, y, weight)
+    step = 1e-5
+    squares = [
+        weight
+        @ (((scores(plain, rows + along) - scores(plain, rows - along)) / step) ** 2).sum(axis=1)
+        for along in step * np.eye(rows.shape[1])
+    ]
+    clf = KernelClassifier(**settings).fit(rows, y, weight)
+    np.testing.assert_allclose(clf.relevance_, squares / np.mean(squares), rtol=1e-4)
+
+    gram = rbf_kernel(rows * np.sqrt(clf.relevance_), gamma=0.05)
+    targets = np.eye(3)[y]
+    targets -= np.average(targets, axis=0, weights=weight)
+    ridge = KernelRidge(alpha=2.0, kernel="precomputed").fit(gram, targets, weight)
+    expected = ridge.predict(gram) + np.average(np.eye(3)[y], axis=0, weights=weight)
+    np.testing.assert_allclose(
+        scores(clf, rows), expected - expected.mean(axis=1, keepdims=True), atol=1e-4
+    )
+
+
+def test_landmarks_are_drawn_from_all_rows():
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(1000, 2))
+    clf = KernelClassifier(n_landmarks=100, random_state=0).fit(rows, rows[:, 0] > 0)
+    assert clf.landmarks_.shape == (100, 2)
+    assert abs(clf.landmarks_[:, 0].mean()) < 0.4
+
+
+@pytest.mark.parametrize("kernel", ["gaussian", "linear"])
+def test_rows_far_from_all_others_have_probabilities(kernel):
+    rows, y = load_wine(return_X_y=True)
+    clf = KernelClassifier(kernel=kernel).fit(rows, y)
+    proba = clf.predict_proba(np.full((1, rows.shape[1]), 1e200))
+    np.testing.assert_allclose(proba.sum(), 1)
+
+
+def test_a_class_that_weighs_nothing_is_left_out_all_the_same():
+    rows, y = load_wine(return_X_y=True)
+    weight = (y < 2).astype(float)
+    part = np.arange(0, len(y), 3)
+    (proba,) = KernelClassifier().fit(rows, y, weight).leave_out_proba(rows, y, [part], weight)
+    assert proba.shape == (len(part), 2)
+
+
+def test_rows_with_and_without_zeros_written_out_are_equal():
+    written = sparse.csr_matrix((np.array([1.0, 0.0, 1.0]), [0, 1, 0], [0, 2, 3]), shape=(2, 2))
+    distinct, place = distinct_rows(written)
+    assert distinct.shape == (1, 2)
+    assert place.tolist() == [0, 0]

@@ -203,6 +203,7 @@ def test_rows_of_weight_0_are_as_if_they_were_not_there():
     np.testing.assert_allclose(weighted.exponents, alone.exponents)
     np.testing.assert_allclose(weighted.noise_matrix, alone.noise_matrix)
     np.testing.assert_allclose(weighted.posterior[kept], alone.posterior)
+    np.testing.assert_allclose(weighted.class_share, alone.class_share)
 
 
 def test_without_a_round_the_exponents_are_1():
@@ -299,3 +300,70 @@ def test_few_rows_do_not_raise_models_to_any_power(monkeypatch):
     assert (few.sum(axis=1) <= free.sum(axis=1) + 1e-6).all()
     assert few.sum() < 0.75 * free.sum()
     np.testing.assert_allclose(many, exponents(5_000), atol=0.05)
+
+
+def test_shares_are_of_the_weight_with_one_row_more_in_each_class():
+    _, y, _, probas = simulate(n_rows=300)
+    weight = 5.0 * np.random.default_rng(0).integers(0, 4, len(y))
+    model = fit_label_model(probas, y, sample_weight=weight)
+    rows = weight / weight[weight > 0].mean()
+    for share, totals in (
+        (model.class_share, rows @ model.posterior),
+        (model.given_share, np.bincount(y, rows)),
+    ):
+        np.testing.assert_allclose(share, (totals + 1) / (totals + 1).sum())
+
+
+def test_the_model_that_is_right_where_it_weighs_gets_the_larger_exponent():
+    _, y, _, (good, bad) = simulate(skills=(0.9, 0.2))
+    first = np.arange(len(y)) < len(y) // 2
+    probas = [np.where(first[:, None] == side, good, bad) for side in (True, False)]
+    for best, weight in enumerate([np.where(first, 1.0, 0.01), np.where(first, 0.01, 1.0)]):
+        exponents = fit_label_model(probas, y, sample_weight=weight).exponents
+        assert exponents[best] > exponents[1 - best] + 0.3
+
+
+def test_offsets_bring_the_weighted_pool_to_the_class_shares():
+    true, y, _, probas = simulate(rate=0.1)
+    probas = [proba * [0.3, 1, 1] for proba in probas]  # both neglect class 0
+    probas = [proba / proba.sum(axis=1, keepdims=True) for proba in probas]
+    weight = np.where(true == 0, 3.0, 1.0)
+    model = fit_label_model(probas, y, sample_weight=weight)
+    pool = model.log_proba(probas)
+
+    def gap(offset):
+        shares = np.average(softmax(pool + offset, axis=1), axis=0, weights=weight)
+        return np.abs(shares - model.class_share).sum()
+
+    assert gap(model.offset) < 0.02
+
+
+def test_rows_hold_offsets_that_few_rows_ask_for():
+    rng = np.random.default_rng(0)
+    log_eta = np.log(rng.dirichlet(np.ones(3), size=50))
+    weight = rng.uniform(0.5, 1.5, 50)
+    share = np.array([0.7, 0.25, 0.05])
+    offset = label_model._fit_offset(log_eta, share, weight)
+    missing = share * weight.sum() - weight @ softmax(log_eta + offset, axis=1)
+    np.testing.assert_allclose(missing, 3 * offset, atol=1e-2)  # as of three rows for each unit
+
+
+def test_rows_of_next_to_no_weight_do_not_choose_the_start():
+    _, y, probas = overlapping(2)
+    _, light_y, _, light = simulate((1 / 3, 1 / 3, 1 / 3), n_rows=3000)
+    alone = fit_label_model(probas, y)
+    models_word = fit_label_model(probas, y, n_starts=1)
+    weight = np.repeat([1.0, 1e-6], [len(y), len(light_y)])
+    both = [np.vstack(pair) for pair in zip(probas, light, strict=True)]
+    model = fit_label_model(both, np.append(y, light_y), sample_weight=weight)
+    kept, believed, found = (np.trace(m.noise_matrix) for m in (alone, models_word, model))
+    assert kept > believed + 0.2
+    assert found > believed + 0.2
+
+
+def test_few_of_many_rows_speak_for_all_against_the_prior(monkeypatch):
+    _, y, _, probas = simulate(n_rows=5000, skills=(0.5, 0.4), rate=0.4)
+    monkeypatch.setattr(label_model, "_MAX_ENTRIES", 300)
+    held = fit_label_model(probas, y).exponents
+    monkeypatch.setattr(label_model, "_PRECISION", 0.0)
+    np.testing.assert_allclose(held, fit_label_model(probas, y).exponents, atol=0.1)

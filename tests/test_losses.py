@@ -333,3 +333,44 @@ def test_names_are_classes_with_published_defaults():
     assert (LOSSES["sce"]().alpha, LOSSES["sce"]().beta) == (0.1, 1.0)
     assert (LOSSES["elr"]().memory, LOSSES["elr"]().strength) == (0.7, 3.0)
     assert (LOSSES["ldam"]().max_margin, LOSSES["ldam"]().scale) == (0.5, 30.0)
+
+
+def test_a_class_without_samples_weighs_as_one_of_one():
+    weights = mean_one_weights(torch.tensor([10.0, 1.0, 0.0]), 0.9)
+    assert weights[2] == weights[1]
+    loss = LDAM()
+    loss.prepare(torch.tensor([16.0, 0.0]), 16)
+    torch.testing.assert_close(loss.margins, torch.tensor([0.25, 0.5]))
+
+
+def test_margins_fall_with_the_fourth_root_of_the_size():
+    loss = LDAM(max_margin=0.5)
+    loss.prepare(torch.tensor([16.0, 256.0]), 272)
+    torch.testing.assert_close(loss.margins, torch.tensor([0.5, 0.25]))
+
+
+def test_at_beta_1_classes_weigh_alike_in_all():
+    weights = mean_one_weights(COUNTS, 1.0)
+    torch.testing.assert_close(weights * COUNTS, torch.full((4,), COUNTS.sum() / 4).double())
+
+
+def test_a_weighed_loss_hears_of_the_epochs_and_waits_before_the_first():
+    z, y = some_logits()
+    loss = prepared(ClassBalanced(GCE(truncation=0.9, truncate_from=0.5), start=0.8))
+    torch.testing.assert_close(loss(z, y), GCE(truncation=0.9)(z, y))
+    for epoch in (0, 5):
+        loss.set_epoch(epoch, 10)
+        expected = GCE(truncation=0.9 if epoch else None)
+        torch.testing.assert_close(loss(z, y), expected(z, y))
+
+
+def test_elr_remembers_distributions_and_stays_finite_however_long_it_agrees():
+    loss = ELR(memory=0.5)
+    loss.prepare(torch.ones(3), 1)
+    z, y, row = torch.tensor([[200.0, 0.0, 0.0]]), torch.tensor([0]), torch.tensor([0])
+    for n_seen in range(1, 101):
+        value = loss(z, y, row)
+        torch.testing.assert_close(
+            loss.targets.sum(), torch.tensor(1 - 0.5**n_seen), atol=1e-6, rtol=0
+        )
+    assert torch.isfinite(value).all()

@@ -215,3 +215,39 @@ def test_rows_of_weight_zero_are_as_good_as_absent(kind, strategy):
 def test_calibration_error_names_the_bad_parameter(arguments, message):
     with pytest.raises(ValueError, match=message):
         expected_calibration_error(**({"y_true": [0, 1], "y_proba": [[0.5, 0.5]] * 2} | arguments))
+
+
+def test_a_class_that_is_only_predicted_does_not_count_in_its_group():
+    assert shot_accuracy_score([1, 1], [1, 2], y_train=Y_TRAIN, group="medium") == 0.5
+    weighted = shot_accuracy_score([1, 2], [1, 0], y_train=Y_TRAIN, sample_weight=[1, 0])
+    assert weighted["medium"] == 1.0
+
+
+def test_scorer_keeps_its_bounds():
+    """Bounds that make one class of all a group of its own."""
+    scorer = make_shot_scorer("many", Y_TRAIN, many=100.5, few=100.5)
+    wider = make_shot_scorer("many", Y_TRAIN, many=50, few=50)
+    y = np.array([0, 0, 1, 1])
+    model = DummyClassifier(strategy="constant", constant=0).fit(y[:, None], y)
+    assert scorer(model, y[:, None], y) == 1.0
+    assert wider(model, y[:, None], y) == 0.5
+
+
+def test_a_probability_on_an_edge_belongs_to_the_bin_below():
+    proba = [[0.5, 0.5], [0.4, 0.6]]
+    error = expected_calibration_error([0, 0], proba, labels=[0, 1], n_bins=2)
+    assert_allclose(error, (abs(1 - 0.5) + abs(0 - 0.6)) / 2)
+
+
+def test_columns_of_labels_in_any_order_are_read_class_by_class():
+    proba = np.array([[0.3, 0.7], [0.3, 0.7], [0.2, 0.8]])
+    swapped = expected_calibration_error(
+        ["b", "a", "b"], proba[:, ::-1], labels=["b", "a"], kind="classwise"
+    )
+    assert_allclose(swapped, expected_calibration_error(["b", "a", "b"], proba, kind="classwise"))
+
+
+@pytest.mark.parametrize("proba", [[[1.5, 0.5]], [[-0.5, 0.5]]])
+def test_either_end_of_the_probabilities_is_looked_at(proba):
+    with pytest.raises(ValueError, match="y_proba must lie"):
+        expected_calibration_error([0], proba, labels=[0, 1])

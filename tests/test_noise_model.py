@@ -194,3 +194,62 @@ def test_any_sharpening_gives_a_posterior():
         np.array([[0.4, 0.3]]) / 0.7, np.array([1]), matrix, sharpening=1e4
     )
     np.testing.assert_allclose(posterior, [[1, 0]], atol=1e-12)
+
+
+def test_a_row_at_the_mean_of_its_class_counts():
+    """All rows of class 0 are as sure as each other, and so is the one that was given class 1."""
+    proba = np.array([[0.7, 0.3], [0.7, 0.3], [0.3, 0.7], [0.3, 0.7], [0.7, 0.3]])
+    joint = confident_joint(np.array([0, 0, 1, 1, 1]), proba)
+    np.testing.assert_allclose(joint, [[0.4, 0.2], [0.0, 0.4]])
+
+
+def test_a_row_belongs_to_the_class_that_it_is_confident_of_not_to_the_likeliest():
+    proba = np.array([[0.9, 0.1], [0.6, 0.4], [0.7, 0.3], [0.7, 0.3]])
+    # Class 0 asks for 0.75, class 1 for 0.3: the second row is given 0 and confidently 1.
+    joint = confident_joint(np.array([0, 0, 1, 1]), proba)
+    np.testing.assert_allclose(joint, [[0.25, 0.0], [0.25, 0.5]])
+
+
+def test_no_row_is_counted_for_a_class_that_no_row_was_given():
+    proba = np.array([[0.4, 0.1, 0.5], [0.1, 0.3, 0.6], [0.2, 0.4, 0.4]])
+    joint = confident_joint(np.array([0, 1, 1]), proba)
+    np.testing.assert_array_equal(joint[2], 0)
+    np.testing.assert_allclose(joint.sum(axis=0), [1 / 3, 2 / 3, 0])
+
+
+def test_weights_are_rows_to_the_shrinkage_too():
+    y, proba = draw(2)
+    times = np.random.default_rng(0).integers(1, 4, size=len(y))
+    again = np.repeat(np.arange(len(y)), times)
+    np.testing.assert_allclose(
+        estimate_noise_matrix(y, proba, sample_weight=times, pseudo_count=5.0),
+        estimate_noise_matrix(y[again], proba[again], pseudo_count=5.0),
+    )
+
+
+def test_labels_move_to_the_classes_that_are_given_often():
+    """Class 1 is given often and true seldom: it is what a row of class 2 may have become."""
+    y = np.repeat([0, 1, 2], [30, 60, 10])
+    proba = np.eye(3)[np.repeat([0, 2], [70, 30])]
+    joint = confident_joint(y, proba)
+    given = joint.sum(axis=0)
+    for matrix, moved_to in (
+        (estimate_noise_matrix(y, proba, pseudo_count=1e9), given),
+        (noise_matrix_from_joint(100 * joint, 1e9), (given + 1 / 3) / 2),
+    ):
+        np.testing.assert_allclose(np.diag(matrix), np.trace(joint), atol=1e-6)
+        for c, (d, e) in enumerate([(1, 2), (0, 2), (0, 1)]):
+            np.testing.assert_allclose(matrix[c, d] / matrix[c, e], moved_to[d] / moved_to[e])
+
+
+def test_a_class_of_no_rows_and_an_only_class_have_a_row_of_the_matrix():
+    empty = noise_matrix_from_joint(np.diag([4.0, 0.0]), pseudo_count=0.0)
+    np.testing.assert_allclose(empty, [[1, 0], [0.5, 0.5]], atol=1e-6)
+    np.testing.assert_allclose(noise_matrix_from_joint(np.array([[4.0]]), 1.0), [[1]])
+
+
+def test_rounding_may_take_a_probability_above_one_but_nothing_else():
+    y = np.array([0, 1])
+    confident_joint(y, np.array([[1.001, 0.0], [0.0, 1.001]]))
+    with pytest.raises(ValueError, match=r"between 0 and 1, found values from 0 to 1\.5"):
+        confident_joint(y, np.array([[1.5, 0.0], [0.0, 1.0]]))

@@ -69,3 +69,17 @@ def test_a_classifier_that_knows_fewer_classes(rng):
     np.testing.assert_allclose(aligned[:, :2], 0.8 * model.predict_proba(X))
     with pytest.raises(ValueError, match=r"noise_aux=LogisticRegression.*predicts the classes"):
         predict_aligned(model, X, [1, 2], share[:2], "noise_aux")
+
+
+def test_rows_that_sum_to_anything_else_are_refused():
+    for total in (0.99, 1.01):
+        with pytest.raises(ValueError, match="1 of 2 rows do not sum to 1"):
+            check_proba([[0.5, 0.5], [0.5, total - 0.5]], 2, 2, "noise_aux")
+
+
+@pytest.mark.parametrize("classes", [[0, 1, 1], [[0, 1, 2]]])
+def test_classes_that_are_no_labels_each_once_are_refused(classes):
+    model = LogisticRegression().fit([[0], [1], [2]], [0, 1, 2])
+    model.classes_ = np.array(classes)
+    with pytest.raises(ValueError, match="classes_ must be labels in one row, each once"):
+        predict_aligned(model, np.zeros((1, 1)), [0, 1, 2], np.full(3, 1 / 3), "noise_aux")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from _quick import make_blobs, quick
+from cleanlab.classification import CleanLearning
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.datasets import load_digits
@@ -14,13 +17,14 @@ from sklearn.metrics import balanced_accuracy_score
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
 
-from sklearn_dsink import DSinkClassifier
+from sklearn_dsink import DSinkClassifier, evidence
 from sklearn_dsink.crossfit import fit_auxiliaries
 from sklearn_dsink.datasets import flip_labels, make_long_tailed
-from sklearn_dsink.evidence import gather_evidence
+from sklearn_dsink.evidence import choose_class_marginal, gather_evidence
 from sklearn_dsink.folds import deal_folds
+from sklearn_dsink.imbalance import KernelClassifier
 from sklearn_dsink.label_model import fit_label_model
-from sklearn_dsink.refinement import refit_auxiliaries, weighted_copies
+from sklearn_dsink.refinement import can_be_refitted, refit_auxiliaries, weighted_copies
 
 rng = np.random.default_rng(0)
 TRUE = rng.integers(3, size=120)
@@ -142,7 +146,7 @@ def test_second_fits_know_the_noise_rate_and_label_better():
         y_given, _ = flip_labels(y, 0.4, random_state=seed)
         posterior = {}
         for refine in (False, True):
-            evidence = gather_evidence(
+            found = gather_evidence(
                 {
                     "noise_aux": GaussianNB(var_smoothing=0.05),
                     "imb_aux": LogisticRegression(C=0.1, max_iter=1000),
@@ -156,9 +160,235 @@ def test_second_fits_know_the_noise_rate_and_label_better():
                 fit_params=None,
                 random_state=np.random.RandomState(seed),
             )
-            model = evidence.label_model
+            model = found.label_model
             posterior[refine] = balanced_accuracy_score(y, model.posterior.argmax(axis=1))
         wrong = 1 - model.class_share @ np.diag(model.noise_matrix)
         assert abs(wrong - 0.4) < 0.06  # leaking fits would think of the labels as less noisy
         gains.append(posterior[True] - posterior[False])
     assert np.mean(gains) > 0
+
+
+def test_a_class_of_n_rows_weighs_n_to_the_power_of_one_less_balance():
+    posterior = np.repeat(np.eye(2), [64, 16], axis=0)
+    _, labels, weight = weighted_copies(posterior, balance=0.5)
+    totals = np.bincount(labels, weights=weight)
+    np.testing.assert_allclose(totals[0] / totals[1], 2)
+
+
+def test_a_tenth_of_a_row_is_not_balanced_to_a_whole_class():
+    posterior = np.array([[1.0, 0.0], [1.0, 0.0], [0.9, 0.1]])
+    _, labels, weight = weighted_copies(posterior, balance=1.0)
+    totals = np.bincount(labels, weights=weight)
+    np.testing.assert_allclose(totals[1] / totals[0], 0.1)
+
+
+class Taught(GaussianNB):
+    """Remembers what it was taught, and counts the fits of its class."""
+
+    n_fits = 0
+
+    def fit(self, X, y, sample_weight=None, number=None):
+        type(self).n_fits += 1
+        self.lesson_ = X, y, sample_weight, number
+        return super().fit(X, y, sample_weight)
+
+
+def test_second_fits_are_taught_weighted_copies_of_the_rows_that_weigh():
+    weight = np.arange(len(X)) % 3 / 1.0
+    first = fit_auxiliaries(
+        {"able": Taught()},
+        X,
+        GIVEN,
+        classes=CLASSES,
+        class_share=np.full(3, 1 / 3),
+        folds=FOLDS,
+        nested=True,
+        sample_weight=weight,
+        fit_params={"able": {"sample_weight": weight, "number": np.arange(len(X))}},
+        random_state=np.random.RandomState(0),
+    )
+    model = fit_label_model([first["able"].proba], GIVEN, sample_weight=weight)
+    second = refit_auxiliaries(
+        first, model, X, GIVEN, classes=CLASSES, folds=FOLDS, sample_weight=weight
+    )["able"]
+    heavy = np.flatnonzero(weight)
+    copies, labels, copy_weight = weighted_copies(
+        model.posterior[heavy], balance=0.5, sample_weight=weight[heavy]
+    )
+    rows = heavy[copies]
+    for found, expected in zip(
+        second.estimator.lesson_, (X[rows], labels, copy_weight, rows), strict=True
+    ):
+        np.testing.assert_array_equal(found, expected)
+    assert second.proba.shape == (len(X), 3)
+
+
+@pytest.mark.parametrize("fold", range(4))
+def test_what_second_fits_say_of_a_fold_does_not_hang_on_its_labels(fold):
+    _, held_out = FOLDS[fold]
+    other = GIVEN.copy()
+    other[held_out] = (other[held_out] + 1) % 3
+    model = fit_label_model([nested_fits(GIVEN, able=GaussianNB())["able"].proba], GIVEN)
+    answers = []
+    for y in (GIVEN, other):
+        first = nested_fits(y, able=GaussianNB())
+        same = replace(model, posterior=model.label([first["able"].proba], y))
+        second = refit_auxiliaries(first, same, X, y, classes=CLASSES, folds=FOLDS)
+        answers.append(second["able"].proba)
+    np.testing.assert_array_equal(answers[1][held_out], answers[0][held_out])
+    assert not np.array_equal(*answers)
+
+
+def test_a_class_that_a_second_fit_was_not_taught_gets_the_label_models_share():
+    far, y = np.vstack([X, X[:6] + 100]), np.append(TRUE, np.full(6, 3))
+    lone = np.arange(120, 126)
+    folds = [(np.delete(np.arange(126), np.r_[test, lone]), test) for _, test in FOLDS]
+    folds[0] = np.arange(126)[np.isin(np.arange(126), folds[0][0])], np.r_[folds[0][1], lone]
+    classes, share = np.arange(4), np.full(4, 0.25)
+    first = fit_auxiliaries(
+        {"able": GaussianNB()},
+        far,
+        y,
+        classes=classes,
+        class_share=share,
+        folds=folds,
+        random_state=np.random.RandomState(0),
+    )
+    sure = np.eye(4)[y]
+    model = replace(fit_label_model([first["able"].proba], y), posterior=sure)
+    second = refit_auxiliaries(first, model, far, y, classes=classes, folds=folds)["able"]
+    np.testing.assert_allclose(second.proba[:, 3], model.class_share[3], rtol=1e-6)
+
+
+def test_what_looks_for_wrong_labels_itself_gets_no_copies_of_rows():
+    assert can_be_refitted(LogisticRegression())
+    assert not can_be_refitted(CleanLearning(LogisticRegression()))
+
+
+def gather(n_folds=4, *, refine=True, weight=None, rows=slice(None), folds=None, y=GIVEN):
+    if folds is None:
+        folds = deal_folds(y, n_folds, np.random.RandomState(0))
+    return gather_evidence(
+        {"noise_aux": Taught(), "imb_aux": LogisticRegression()},
+        X[rows],
+        y,
+        classes=np.arange(y.max() + 1),
+        folds=folds,
+        refine=refine,
+        sample_weight=weight,
+        fit_params=None,
+        random_state=np.random.RandomState(0),
+    )
+
+
+@pytest.mark.parametrize("refine", [False, True])
+def test_experts_answer_for_equal_classes_without_their_biases(refine):
+    experts = gather(refine=refine).experts
+    probas = [model.predict_proba(X) for model in experts.estimators.values()]
+    model = experts.label_model
+    expected = model.log_proba(probas) + model.offset - np.log(model.class_share)
+    np.testing.assert_allclose(experts.log_proba(X), expected)
+
+
+@pytest.mark.parametrize("refine", [False, True])
+def test_the_power_is_that_of_the_last_label_model_alone(monkeypatch, refine):
+    less = gather(refine=refine).label_model
+    monkeypatch.setattr(evidence, "_POWER", 1.0)
+    full = gather(refine=refine).label_model
+    np.testing.assert_allclose(less.exponents, 0.7 * full.exponents)
+    np.testing.assert_array_equal(less.noise_matrix, full.noise_matrix)
+
+
+@pytest.mark.parametrize("n_folds, n_fits", [(2, 1 + 2 + 1 + 2), (4, 1 + 6 + 1 + 4), (12, 38)])
+def test_fits_of_pairs_of_folds_are_those_of_eight_folds_at_most(monkeypatch, n_folds, n_fits):
+    monkeypatch.setattr(Taught, "n_fits", 0)
+    gather(n_folds)
+    assert Taught.n_fits == n_fits
+
+
+def test_evidence_of_rows_that_weigh_is_that_of_these_rows_alone():
+    kept = np.arange(len(X)) % 4 > 0
+    place = np.cumsum(kept) - 1
+    folds = deal_folds(GIVEN, 4, np.random.RandomState(0))
+    ours = [tuple(place[part[kept[part]]] for part in fold) for fold in folds]
+    whole = gather(weight=kept / kept.mean(), folds=folds)
+    alone = gather(rows=kept, y=GIVEN[kept], folds=ours)
+    for name in ("exponents", "noise_matrix", "class_share", "offset"):
+        found, expected = (getattr(each.label_model, name) for each in (whole, alone))
+        np.testing.assert_allclose(found, expected, atol=5e-3, err_msg=name)
+    assert all(auxiliary.unseen is None for auxiliary in whole.auxiliaries.values())
+
+
+def test_a_fold_in_which_one_row_weighs_is_a_fold():
+    weight = np.zeros(len(X))
+    assert evidence._n_heavy(FOLDS, weight) == 0
+    weight[[test[0] for _, test in FOLDS[:3]]] = 1.0
+    assert evidence._n_heavy(FOLDS, weight) == 3
+
+
+def test_a_class_of_one_fold_has_its_share_of_the_weight_there():
+    lone, y = np.arange(6), GIVEN.copy()
+    y[lone] = 3
+    parts = np.array_split(np.arange(len(X)), 4)
+    folds = [(np.setdiff1d(np.arange(len(X)), part), part) for part in parts]
+    weight = np.where(y == 3, 4.0, 1.0)
+    found = gather(weight=weight / weight.mean(), folds=folds, y=y, refine=False)
+    share = weight[lone].sum() / weight.sum()
+    np.testing.assert_allclose(found.auxiliaries["noise_aux"].proba[parts[0], 3], share, rtol=1e-6)
+
+
+def test_class_shares_asked_for_are_weighted_means_and_none_is_left_out():
+    weight = 1.0 + TRUE
+    found = gather(refine=False, weight=weight / weight.mean())
+    for name, auxiliary in found.auxiliaries.items():
+        mean = np.average(auxiliary.proba, axis=0, weights=weight)
+        np.testing.assert_allclose(choose_class_marginal(name, found, weight), mean, rtol=1e-5)
+    least = choose_class_marginal([1, 1, 0], found, None)
+    np.testing.assert_allclose(least, [*2 * [0.5 - 0.25 / 120], 0.5 / 120])
+
+
+@pytest.mark.parametrize("estimator", [KNeighborsClassifier(), KernelClassifier()], ids=str)
+def test_rows_that_weigh_nothing_or_that_a_fold_leaves_out_do_not_teach(estimator):
+    part = np.arange(len(X)) % 3
+    gap = [(np.flatnonzero(part == (k + 1) % 3), np.flatnonzero(part == k)) for k in range(3)]
+    weight = (np.arange(len(X)) % 4 > 0).astype(float)
+
+    def fit(y, folds, weight):
+        fitted = fit_auxiliaries(
+            {"able": estimator},
+            X,
+            y,
+            classes=CLASSES,
+            class_share=np.full(3, 1 / 3),
+            folds=folds,
+            sample_weight=weight,
+            fit_params={"able": {}},
+            random_state=np.random.RandomState(0),
+        )
+        return fitted["able"].proba
+
+    moved = np.where(weight == 0, (GIVEN + 1) % 3, GIVEN)
+    np.testing.assert_allclose(fit(moved, FOLDS, weight), fit(GIVEN, FOLDS, weight), atol=1e-6)
+    # Of part 0 part 1 alone is asked, of which part 2 is left out.
+    moved = np.where(part == 2, (GIVEN + 1) % 3, GIVEN)
+    asked = part == 0
+    np.testing.assert_allclose(fit(moved, gap, None)[asked], fit(GIVEN, gap, None)[asked])
+
+
+def test_of_fits_without_two_folds_a_row_has_the_mean_of_those_without_its_own():
+    fitted = nested_fits(GIVEN, able=GaussianNB())["able"]
+    for k, (_, held_out) in enumerate(FOLDS):
+        said = [
+            GaussianNB().fit(X[kept], GIVEN[kept]).predict_proba(X[held_out])
+            for j, (_, other) in enumerate(FOLDS)
+            if j != k
+            for kept in [np.setdiff1d(np.arange(len(X)), np.r_[held_out, other])]
+        ]
+        np.testing.assert_allclose(fitted.proba[held_out], np.mean(said, axis=0), atol=1e-6)
+
+
+def test_what_a_frozen_estimator_says_without_a_fold_is_what_it_says():
+    fitted = nested_fits(GIVEN, frozen=FrozenEstimator(GaussianNB().fit(X, TRUE)))["frozen"]
+    assert fitted.unseen.shape == (4, 120, 3)
+    for said in fitted.unseen:
+        np.testing.assert_array_equal(said, fitted.proba)

@@ -9,9 +9,10 @@ from sklearn.ensemble import ExtraTreesClassifier
 from sklearn.metrics import balanced_accuracy_score
 from sklearn.pipeline import make_pipeline
 
+from sklearn_dsink import scaling
 from sklearn_dsink._arrays import is_mapped
 from sklearn_dsink.imbalance import KernelClassifier
-from sklearn_dsink.scaling import SmoothClipper
+from sklearn_dsink.scaling import SmoothClipper, column_moments
 
 
 @settings(max_examples=25)
@@ -111,3 +112,27 @@ def test_far_values_do_not_drown_the_rest(classifier):
         for model in (classifier, make_pipeline(SmoothClipper(), classifier))
     ]
     assert scores[1] > scores[0] + 0.03
+
+
+@pytest.mark.parametrize("container", [np.asarray, sparse.csr_array])
+def test_moments_of_weighted_rows_are_those_of_repeated_ones(monkeypatch, container):
+    monkeypatch.setattr(scaling, "_BLOCK_ROWS", 7)
+    rng = np.random.default_rng(0)
+    X, times = rng.normal(3, 2, size=(40, 2)), rng.integers(0, 3, 40)
+    expected = column_moments(np.repeat(X, times, axis=0))
+    np.testing.assert_allclose(column_moments(container(X), times.astype(float)), expected)
+    X[times == 0] = 1e200  # nothing that weighs nothing is looked at
+    np.testing.assert_allclose(column_moments(container(X), times.astype(float)), expected)
+
+
+def test_sparse_columns_have_scales_of_their_own_and_stay_as_they_were():
+    rng = np.random.default_rng(0)
+    dense = rng.normal(size=(50, 3)) * (rng.random((50, 3)) < 0.3) * [1, 10, 100]
+    X = sparse.csr_array(dense)
+    before = X.data.copy()
+    clipper = SmoothClipper().fit(X)
+    z = dense / dense.std(axis=0)
+    expected = z / np.sqrt(1 + (z / 4) ** 2)
+    np.testing.assert_allclose(clipper.transform(X).toarray(), expected)
+    np.testing.assert_array_equal(X.data, before)
+    np.testing.assert_allclose(clipper.transform(dense), expected)  # not centred either

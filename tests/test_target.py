@@ -161,6 +161,8 @@ def test_surrogate_rows_are_renewed_in_time(warmup, every, expected):
     assert renewed == expected
     assert len(calls) == len(expected)
     assert surrogate[0, 0] == (1.0 if expected else np.float32(1 / 3))
+    moved = [e["labels_moved"] for e in net.history if "labels_moved" in e]
+    assert moved == [0.0] * len(expected)  # from a draw, whose first class counts, to class 0
     for log_target in calls:
         np.testing.assert_allclose(np.exp(log_target).sum(axis=1), 1, rtol=1e-5)
 
@@ -456,3 +458,25 @@ def test_a_module_that_returns_no_probabilities_has_to_say_so(last):
     with pytest.raises(ValueError, match=r"no probabilities.*criterion=torch\.nn\.CrossEntropyL"):
         train(NeuralNetClassifier(module, max_epochs=1))
     train(NeuralNetClassifier(nn.Sequential(module, nn.Softmax(dim=1)), max_epochs=1, verbose=0))
+
+
+def test_labels_are_renewed_for_the_class_shares_of_the_training_rows():
+    net, surrogate, _ = train(tiny_net(), log_prior=np.log([0.7, 0.2, 0.1]))
+    seen = []
+
+    def renew(log_target):
+        seen.append(log_target.copy())
+        return np.eye(3)[np.full(len(X), 2)], {}
+
+    facts = RenewSurrogate(renew, X, surrogate, 0, 1).update(net)
+    np.testing.assert_allclose(seen[0], log_probabilities(net, X, corrected=True), atol=1e-6)
+    assert facts == {"labels_moved": 1.0}  # from class 0 to class 2
+    assert (surrogate[:, 2] == 1).all()
+
+
+def test_a_base_loss_hears_of_the_weight_of_the_classes():
+    weight = np.where(Y == 2, 3.0, 1.0)
+    net, _, _ = train(tiny_net(), base_loss=LDAM(), sample_weight=weight)
+    expected = LDAM()
+    expected.prepare(torch.as_tensor(np.bincount(Y, weight)), len(Y))
+    torch.testing.assert_close(net.criterion_.base_loss.margins, expected.margins)

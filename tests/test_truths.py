@@ -20,6 +20,7 @@ from torch import nn
 
 from sklearn_dsink import PAPER, DSinkClassifier
 from sklearn_dsink.iterators import TensorIterator
+from sklearn_dsink.surrogate import SurrogateLabeler
 from sklearn_dsink.target import DistillationLoss, fit_target, log_probabilities
 from sklearn_dsink.transport import mean_log_proba, solve, surrogate_labels
 
@@ -309,3 +310,47 @@ def test_surrogate_labels_are_better_than_the_given_ones(settings):
     right = clf.surrogate_labels_.argmax(axis=1) == true
     assert right.mean() > (given == true).mean() + 0.15
     assert balanced_accuracy_score(true, clf.predict(X)) > 0.85
+
+
+@pytest.mark.parametrize("relaxation", [None, 1.0])
+def test_class_shares_of_the_labels_are_those_asked_for_unless_these_are_relaxed(relaxation, rng):
+    log_noise, weight = np.log(random_rows(rng, 50, 3)), rng.uniform(0.1, 2, 50)
+    asked = np.array([0.6, 0.3, 0.1])
+    labeler = SurrogateLabeler(log_noise, asked, weight, relaxation=relaxation)
+    labels, facts = labeler()
+    shares = np.average(labels, axis=0, weights=weight)
+    if relaxation is None:
+        np.testing.assert_array_equal(labeler.shares(labels), asked)
+    else:
+        np.testing.assert_allclose(labeler.shares(labels), shares)
+        assert np.abs(shares - asked).sum() > 0.05
+    np.testing.assert_allclose(facts["marginal_error"], np.abs(shares - asked).sum(), atol=2e-6)
+
+
+def test_a_class_that_relaxed_labels_leave_out_keeps_half_a_row():
+    labeler = SurrogateLabeler(
+        np.tile([0.0, 0.0, -200.0], (10, 1)), np.full(3, 1 / 3), relaxation=0
+    )
+    labels, _ = labeler()
+    np.testing.assert_allclose(labeler.shares(labels), [0.475, 0.475, 0.05])
+
+
+def test_labels_are_renewed_from_where_the_last_ones_ended(rng):
+    log_noise, log_target = np.log(random_rows(rng, 2, 150).reshape(2, 50, 3))
+    labeler = SurrogateLabeler(log_noise, np.array([0.6, 0.3, 0.1]), solver="potentials")
+    facts = [labeler(log_target.copy())[1]["transport_n_iter"] for _ in range(2)]
+    assert facts[0] > facts[1] == 1
+
+
+def test_a_target_surer_than_any_float32_is_no_surer_than_one(rng):
+    log_noise, asked = np.log(random_rows(rng, 20, 2)), np.array([0.5, 0.5])
+    sure = np.tile([0.0, -1e9], (20, 1))
+    least = np.tile([0.0, np.log(np.finfo(np.float32).tiny)], (20, 1))
+    expected, _ = SurrogateLabeler(log_noise, asked)(least)
+    found, _ = SurrogateLabeler(log_noise, asked)(sure.copy())
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    np.testing.assert_allclose(found.mean(axis=0), asked, atol=1e-6)
+    apart = np.where(np.eye(2)[np.arange(20) % 2], 0.0, -1e9).astype(np.float32)
+    labels, _ = SurrogateLabeler(log_noise, np.array([0.7, 0.3]))(apart)
+    np.testing.assert_allclose(labels.mean(axis=0), [0.7, 0.3], atol=1e-6)
+    assert labels[::2, 0].min() > 1 - 1e-6
