@@ -247,9 +247,9 @@ def test_labels_in_place_from_potentials_far_off(monkeypatch):
     """The scores are read back from a kernel that was moved before, to the wrong side."""
     monkeypatch.setattr(transport, "FLOAT64_SIZE", 0)
     scores, _ = make_scores(n_samples=300, n_classes=3)
-    scores[:, 2] -= 25
+    scores[:, 2] -= 30
     marginal, scores = [0.4, 0.2, 0.4], scores.astype(np.float32)
-    options = {"solver": "potentials", "init": [0.0, 0.0, -45.0]}
+    options = {"solver": "potentials", "init": [0.0, 0.0, -60.0]}
     labels, expected = solve_labels(scores, marginal, **options)
     in_place, result = solve_labels(scores, marginal, out=scores, **options)
     assert result.converged
