@@ -119,7 +119,7 @@ class TensorIterator:
         if not edges:
             return []
         last = self.n_rows - edges[-1]
-        if len(edges) > 1 and self.batch_size > 1 and last < self.batch_size:
+        if len(edges) > 1 and last < self.batch_size:
             if self.drop_last:
                 return list(pairwise(edges))
             if last == 1:

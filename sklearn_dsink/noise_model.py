@@ -117,11 +117,9 @@ def confident_joint(
     joint = np.zeros((n_classes, n_classes))
     np.add.at(joint, (likeliest[counted], y[counted]), weight[counted])
 
-    # Rows that no class claims are shared out as the claimed rows of the same given label are.
-    claimed = joint.sum(axis=0)
-    unclaimed = np.flatnonzero((claimed == 0) & (given > 0))
-    joint[unclaimed, unclaimed] = claimed[unclaimed] = 1.0
-    joint *= np.divide(given, claimed, out=np.zeros(n_classes), where=claimed > 0)
+    # Rows that no class claims are shared out as the claimed rows of the same given label are; some
+    # row of each given label is at its mean or above.
+    joint *= np.divide(given, joint.sum(axis=0), out=np.zeros(n_classes), where=given > 0)
     return joint / joint.sum()
 
 

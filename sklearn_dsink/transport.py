@@ -218,7 +218,8 @@ def solve(
     max_iter : int, default=1000
         Largest number of times that the class shares are computed.
     init : array-like of shape (n_classes,), default=None
-        Potentials to start from, such as those of the previous epoch.
+        Potentials to start from, such as those of the previous epoch; not used by POT with a
+        `relaxation`.
     block_size : int, default=None
         Rows in a block of "potentials"; by default what fits a core's cache.
     n_jobs : int, default=None
