@@ -117,8 +117,8 @@ def confident_joint(
     joint = np.zeros((n_classes, n_classes))
     np.add.at(joint, (likeliest[counted], y[counted]), weight[counted])
 
-    # Rows that no class claims are shared out as the claimed rows of the same given label are; some
-    # row of each given label is at its mean or above.
+    # Rows that no class claims are shared out as the claimed ones of the same given label are: of
+    # each some row is at its mean or above.
     joint *= np.divide(given, joint.sum(axis=0), out=np.zeros(n_classes), where=given > 0)
     return joint / joint.sum()
 
