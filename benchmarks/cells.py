@@ -230,6 +230,14 @@ KEEL_SPECS = [
     Spec("yeast1", None, "symmetric", 0.3),
     Spec("yeast4", None, "missed", 0.4),
 ]
+# Classes that overlap, and no label wrong: what is flagged there is flagged in vain.
+OVERLAP_SPECS = [
+    Spec("contraceptive", None, "clean"),
+    Spec("german", None, "clean"),
+    Spec("marketing", None, "clean"),
+    Spec("pima", None, "clean"),
+    Spec("yeast1", None, "clean"),
+]
 CELLS = {s.name: s for s in SPECS}
 BUNDLED_CELLS = {s.name: s for s in BUNDLED_SPECS}
 HELD_OUT = {s.name: s for s in HELD_OUT_SPECS}
@@ -237,8 +245,16 @@ MADE_CELLS = {s.name: s for s in MADE_SPECS}
 TWO_CLASS_CELLS = {s.name: s for s in TWO_CLASS_SPECS}
 KEEL_CELLS = {s.name: s for s in KEEL_SPECS}
 WIDE_CELLS = {s.name: s for s in WIDE_SPECS}
+OVERLAP_CELLS = {s.name: s for s in OVERLAP_SPECS}
 ALL_CELLS = (
-    CELLS | BUNDLED_CELLS | WIDE_CELLS | HELD_OUT | MADE_CELLS | TWO_CLASS_CELLS | KEEL_CELLS
+    CELLS
+    | BUNDLED_CELLS
+    | WIDE_CELLS
+    | HELD_OUT
+    | MADE_CELLS
+    | TWO_CLASS_CELLS
+    | KEEL_CELLS
+    | OVERLAP_CELLS
 )
 
 

@@ -61,10 +61,11 @@ def out_of_fold(X: np.ndarray, y: np.ndarray, n_classes: int, seed: int) -> np.n
 
 def ranking(wrong: np.ndarray, tail: np.ndarray, badness: np.ndarray) -> dict[str, float]:
     """AUROC and average precision of a ranking, over all rows and over those given the tail."""
-    scores = {
-        "auroc": roc_auc_score(wrong, badness),
-        "ap": average_precision_score(wrong, badness),
-    }
+    scores: dict[str, float] = {}
+    if not wrong.any():  # nothing to rank, but flags may be in vain
+        return scores
+    scores["auroc"] = roc_auc_score(wrong, badness)
+    scores["ap"] = average_precision_score(wrong, badness)
     if 0 < wrong[tail].sum() < tail.sum():
         scores["tail_auroc"] = roc_auc_score(wrong[tail], badness[tail])
         scores["tail_ap"] = average_precision_score(wrong[tail], badness[tail])
