@@ -221,7 +221,7 @@ def draw_ranks(ranks: pd.Series, n_cells: int, path: Path) -> None:
         ax.text(value + 0.15, place, f"{value:.1f}", va="center", fontsize=8, color=INK)
     ax.set_yticks(places, ranks.index, fontsize=8)
     ax.invert_yaxis()
-    ax.set_xlim(1, len(ranks) + 0.5)
+    ax.set_xlim(0.8, len(ranks) + 0.5)
     ax.set_xlabel(
         f"mean rank by balanced accuracy in {n_cells} cells (1 is best)\n"
         f"shaded: within the critical difference of {distance:.1f} (Nemenyi, 5 %)",

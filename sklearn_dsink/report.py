@@ -205,7 +205,7 @@ def _cards(
     cards += [
         ("classes", len(by_class)),
         ("labels flagged", f"{flagged:,} ({flagged / n_samples:.1%})"),
-        ("of the flags expected wrong", _share(expected_precision(issues)["all"])),
+        ("of the flags wrong, by its own estimate", _share(expected_precision(issues)["all"])),
         ("imbalance, given labels", _imbalance(by_class["given"])),
         ("imbalance, estimated", _imbalance(by_class["estimated"])),
     ]

@@ -128,7 +128,7 @@ def test_issues_may_be_joined_and_cut():
     for some in (joined, issues[issues["is_issue"]]):
         some.attrs.clear()  # as joining does, in some releases of pandas
         text = " ".join(Tags(render_report(clf, issues=some)).text)
-        for card in ("labels flagged", "of the flags expected wrong"):
+        for card in ("labels flagged", "of the flags wrong, by its own estimate"):
             assert text[text.index(card) :][:60] == whole[whole.index(card) :][:60]
     few = FakeFit().fit(None)
     with pytest.raises(ValueError, match="issues has 3 rows and surrogate_labels_ has 60"):
