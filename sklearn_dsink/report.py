@@ -242,8 +242,8 @@ def _sentences(issues: pd.DataFrame, by_class: pd.DataFrame) -> list[str]:
         sentences.append(
             "Share of the flags expected to be wrong labels, by the size of the class: "
             + ", ".join(by_group)
-            + ". It rests on the auxiliaries being right about most rows: look at a few before "
-            "you act on many."
+            + ". It rests on the auxiliaries being right about most rows, and is too high "
+            "where classes overlap: look at a few before you act on many."
         )
     return sentences
 
