@@ -24,9 +24,16 @@ PACKAGES = ("imbalanced-learn", "cleanlab", "lightgbm", "pandas")
 
 
 def revision() -> str:
-    """Return the short hash of the revision checked out, marked where files differ from it."""
-    describe = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--exclude=*"]
-    return subprocess.run(describe, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+    """Return the short hash of the revision checked out, marked where its code was changed."""
+
+    def git(*words: str) -> str:
+        answer = subprocess.run(
+            ["git", *words], cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True
+        )
+        return answer.stdout.strip()
+
+    changed = git("status", "--porcelain", "--", "sklearn_dsink", "benchmarks/*.py")
+    return git("rev-parse", "--short", "HEAD") + ("-dirty" if changed else "")
 
 
 class Rows:
