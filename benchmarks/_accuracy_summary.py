@@ -56,10 +56,10 @@ def versus(points: pd.DataFrame, peers: list[str]) -> pd.DataFrame:
                 "best peer": best,
                 "its score": means[best],
                 "difference": gap.mean(),
-                "standard error": gap.sem(),
-                "paired t, p": ttest_1samp(gap, 0).pvalue if len(gap) > 1 else np.nan,
+                "error": gap.sem(),
+                "p": ttest_1samp(gap, 0).pvalue if len(gap) > 1 else np.nan,
                 "verdict": verdict(gap.mean()),
-                "above own best auxiliary": runs[OURS].mean() - own,
+                "above own": runs[OURS].mean() - own,
             }
         )
     return pd.DataFrame(lines).set_index("cell")
@@ -87,7 +87,7 @@ def wins(cells: pd.DataFrame) -> pd.DataFrame:
 
 
 def written(p: float) -> str:
-    return "" if np.isnan(p) else f"{p:.3f}" if p >= 0.001 else "< 0.001"
+    return "" if np.isnan(p) else f"{p:.3f}" if p >= 0.001 else "<.001"
 
 
 def by_sets(differences: pd.Series) -> str:
@@ -255,7 +255,7 @@ def summarize(path: Path, peers: list[str], order: list[str]) -> None:
         coarse = {"fits of CleanLearning", "mean rank", "fit seconds", "predict seconds"}
         fine = name == "beyond" or name == "summary"
         percent = {column.replace("_", " ") for column in PERCENT}
-        for column in table.columns.intersection(["paired t, p", "Wilcoxon p"]):
+        for column in table.columns.intersection(["p", "Wilcoxon p"]):
             table[column] = table[column].map(written)
         table = table.round({c: 3 if fine and c not in coarse | percent else 1 for c in table})
         print(f"\n{name}\n{table.to_string()}")
@@ -271,7 +271,7 @@ def summarize(path: Path, peers: list[str], order: list[str]) -> None:
     extra = tables["beyond"].to_numpy()
     no_worse, times = extra[:, [0, 2]] <= extra[:, [1, 3]], extra[:, -1]
     found = extra[:, [4, 6]] > extra[:, [5, 7]]
-    own = tables["versus"]["above own best auxiliary"] >= -TIE
+    own = tables["versus"]["above own"] >= -TIE
     print(f"no more than half a point below its own best auxiliary: {own.sum()} cells")
     print(f"no worse than calibrated peers: {no_worse.sum(axis=0)} cells (log-loss, error)")
     print(f"above cleanlab's rankings: {found.sum(axis=0)} cells (AUROC, tail precision)")
