@@ -240,6 +240,8 @@ def main():
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if min(options.rows) < 10_000:
+        parser.error("--rows: of fewer than 10,000 a fold may lack one of the 100 classes")
     if options.folder:
         print(json.dumps(fit_from_disk(options.folder, options.memory_limit * 2**20)))
         return

@@ -42,14 +42,15 @@ clf = DSinkClassifier(random_state=0).fit(X, y_given)
 print(f"balanced accuracy {balanced_accuracy_score(y_test, clf.predict(X_test)):.3f}")
 
 # %%
-# The comparison: both auxiliaries alone, the target's net trained on the given labels, and
-# "f_N with refitted class offsets", which is where D-SINK without a base loss would end.
+# The comparison: both auxiliaries alone, a net of the target's shape trained on the given labels,
+# and "f_N with refitted class offsets", which is where D-SINK without a base loss would end.
 
 
 def offsets_prediction(clf, X_test):
-    """Predict by f_N with class offsets such that its totals are those of f_L."""
-    result = solve(np.log(clf.noise_aux_proba_ + 1e-6), clf.imb_aux_proba_.mean(axis=0))
-    scores = np.log(clf.noise_aux_.predict_proba(X_test) + 1e-6) + result.potentials
+    """Predict by f_N with class offsets that give it D-SINK's class shares, for equal classes."""
+    offsets = solve(np.log(clf.noise_aux_proba_ + 1e-6), clf.class_marginal_).potentials
+    offsets -= np.log(clf.class_marginal_)
+    scores = np.log(clf.noise_aux_.predict_proba(X_test) + 1e-6) + offsets
     return clf.classes_[scores.argmax(axis=1)]
 
 
