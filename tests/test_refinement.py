@@ -17,7 +17,7 @@ from sklearn.metrics import balanced_accuracy_score
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
 
-from sklearn_dsink import DSinkClassifier, evidence
+from sklearn_dsink import DSinkClassifier, _parameters, evidence
 from sklearn_dsink.crossfit import fit_auxiliaries
 from sklearn_dsink.datasets import flip_labels, make_long_tailed
 from sklearn_dsink.evidence import choose_class_marginal, gather_evidence
@@ -118,6 +118,14 @@ def test_given_folds_of_which_two_weigh_something_are_two():
     folds = [(np.flatnonzero(groups != k), np.flatnonzero(groups == k)) for k in range(3)]
     clf = quick(cv=folds, refine=True).fit(X, y, sample_weight=(groups < 2).astype(float))
     assert clf.score(X, y) > 0.8
+
+
+@pytest.mark.parametrize(("size", "n_experts"), [(360, 4), (359, 2)])
+def test_auxiliaries_are_refitted_up_to_a_size_unless_told(monkeypatch, size, n_experts):
+    monkeypatch.setattr(_parameters, "REFINE_SIZE", size)  # 120 rows of three classes
+    auxiliaries = {"noise_aux": LogisticRegression(), "imb_aux": GaussianNB()}
+    assert len(quick(refine="auto", **auxiliaries).fit(X, GIVEN)._experts_.estimators) == n_experts
+    assert len(quick(refine=True, **auxiliaries).fit(X, GIVEN)._experts_.estimators) == 4
 
 
 def test_what_predicts_keeps_no_training_rows():
