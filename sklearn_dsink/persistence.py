@@ -206,7 +206,7 @@ def write_model(model: Any, path: str | os.PathLike[str]) -> list[str]:
     header = {"format": _FORMAT, "version": _VERSION}
     with (
         replacing(path) as temporary,
-        # Level 1 is much faster than the default, for a file that is hardly larger.
+        # Level 1 is much faster than the default, for a file that is somewhat larger.
         zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
     ):
         archive.writestr(_HEADER, json.dumps(header))
