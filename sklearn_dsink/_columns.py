@@ -94,18 +94,19 @@ def require_all_read(vectorizer: Any, frame: Any, encoded: Any) -> None:
 
 
 def require_finite_read(vectorizer: Any, encoded: Any) -> None:
-    """Refuse infinite numbers that a fitted TableVectorizer read from objects or texts."""
+    """Refuse numbers that a fitted TableVectorizer read as infinite: objects, texts, and 1e39."""
     for column in vectorizer.kind_to_columns_["numeric"]:
-        require_finite(column, np.asarray(encoded[vectorizer.input_to_outputs_[column][0]]))
+        read = np.asarray(encoded[vectorizer.input_to_outputs_[column][0]])
+        require_finite(column, read, "a number that is infinite or too large for float32")
 
 
-def require_finite(name: Any, values: npt.NDArray[Any]) -> None:
+def require_finite(name: Any, values: npt.NDArray[Any], what: str = "infinity") -> None:
     """Raise ValueError where a column holds infinite numbers, and name the first."""
     if values.dtype.kind == "f" and np.isinf(values).any():
         row = int(np.flatnonzero(np.isinf(values))[0])
         raise ValueError(
-            f"Input X contains infinity in column {name!r} (first in row {row}). "
-            "Replace infinite values, for instance by NaN, which counts as missing."
+            f"Input X contains {what} in column {name!r} (first in row {row}). "
+            "Replace such values, for instance by NaN, which counts as missing."
         )
 
 

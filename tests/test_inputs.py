@@ -208,8 +208,17 @@ def test_infinite_values_among_objects_and_texts_are_named(endless):
     encoder = TabularEncoder().fit(frame)
     frame.loc[4, "a"] = endless
     for read in (encoder.transform, TabularEncoder().fit):
-        with pytest.raises(ValueError, match=r"infinity in column 'a' \(first in row 4\)"):
+        with pytest.raises(ValueError, match=r"infinite .* in column 'a' \(first in row 4\)"):
             read(frame)
+
+
+@pytest.mark.filterwarnings("ignore:overflow encountered in cast:RuntimeWarning")
+def test_numbers_beyond_float32_beside_texts_are_told_from_infinite_ones():
+    frame = pd.DataFrame({"a": [1.0, 2.0, 1e39], "kind": ["x", "y", "z"]})
+    with pytest.raises(
+        ValueError, match=r"too large for float32 in column 'a' \(first in row 2\)"
+    ):
+        TabularEncoder().fit(frame)
 
 
 def test_columns_are_checked_by_name():
