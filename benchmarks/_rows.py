@@ -46,7 +46,8 @@ class Rows:
     keys, scores : sequence of str
         Columns that tell rows apart, and the others.
     again : bool
-        Whether rows of another revision are to be replaced.
+        Whether rows of another revision are to be replaced, which writes the whole CSV: by one
+        process at a time.
     """
 
     def __init__(

@@ -122,7 +122,9 @@ def main() -> None:
             warnings.simplefilter("ignore")  # a fold may lack a class of one row
             key = {"cell": cell, "seed": seed, "peer": peer}
             calibrated.add(key | calibrated_scores(task, seed, peer))
-    table = summary(rows, pd.read_csv(args.out))
+    known = pd.read_csv(args.out)
+    known = known[known["peer"] == known["cell"].map(peers)]  # another one may have been best
+    table = summary(rows, known)
     path = args.out.with_name(args.out.stem + "_summary.csv")
     table.to_csv(path, index=False, float_format="%.3f", lineterminator="\n")
     print(path.read_text())

@@ -211,6 +211,15 @@ def test_kernel_classifier_predicts_rows_of_no_weight_that_it_leaves_out():
     np.testing.assert_allclose(proba, refit.predict_proba(rows[part]), atol=1e-6)
 
 
+@pytest.mark.parametrize("kernel", ["gaussian", "linear"])
+def test_a_part_that_leaves_nothing_to_learn_from_is_refused(kernel):
+    rows, y = load_wine(return_X_y=True)
+    weight = (np.arange(len(y)) % 6 == 0).astype(float)
+    clf = KernelClassifier(kernel=kernel).fit(rows, y, weight)
+    with pytest.raises(ValueError, match="parts: one has all rows of positive weight"):
+        clf.leave_out_proba(rows, y, [np.arange(0, len(y), 3)], weight)
+
+
 @pytest.mark.parametrize("n_landmarks", [1500, 60])
 def test_fewer_rows_have_as_many_fewer_landmarks_and_only_rows_that_stay(n_landmarks):
     rng = np.random.default_rng(0)

@@ -242,6 +242,11 @@ class KernelClassifier(ClassifierMixin, BaseEstimator):
         -------
         probas : list of ndarray of shape (n_rows_of_part, n_classes)
             Columns in the order of the sorted labels.
+
+        Raises
+        ------
+        ValueError
+            If a part leaves no row of positive weight to learn from.
         """
         check_is_fitted(self)
         X, y = validate_data(self, X, y, accept_sparse="csr", dtype=np.float64, reset=False)
@@ -254,6 +259,8 @@ class KernelClassifier(ClassifierMixin, BaseEstimator):
         left_out = np.zeros((len(parts), len(y)), dtype=bool)
         for own, part in zip(left_out, parts, strict=True):
             own[part] = True
+            if not weight[~own].any():
+                raise ValueError("parts: one has all rows of positive weight, and leaves none.")
         weighs = self.kernel_ == "gaussian" and self.weigh_columns
         leave_out = self._weigh_without if weighs else self._add_up_without
         probas = []
